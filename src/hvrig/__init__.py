@@ -1,0 +1,1 @@
+"""Hardware-in-the-loop memory gate for boards that run hvisor."""

@@ -1,0 +1,35 @@
+"""What labgrid knows of a place, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SerialEndpoint:
+    """Where the UART is read.
+
+    protocol: `raw` (a TCP socket), `rfc2217` (ser2net, over TCP), or `local` (a device on this machine).
+    device: for `local` only. speed: baud.
+    """
+
+    protocol: str
+    speed: int
+    host: str = ""
+    port: int = 0
+    device: str = ""
+
+    def __str__(self) -> str:
+        return self.device if self.protocol == "local" else f"{self.host}:{self.port} ({self.protocol})"
+
+
+@dataclass(frozen=True)
+class SshEndpoint:
+    """Where root-linux listens for SSH, of the target's NetworkService."""
+
+    host: str
+    port: int
+    user: str
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}:{self.port}"

@@ -1,0 +1,315 @@
+"""A place: one board and all that hvrig must know to run the gate on it.
+
+Loaded from a labgrid environment by `hvrig.lab`; checked here, so that a `Place` that exists is usable.
+Defaults are those of the sysoul-x3300 where it has a say (`docs/places.md` lists every setting).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from hvrig.model.memory import Range
+from hvrig.model.size import parse_size
+
+_FORBID_UNKNOWN: dict[str, str] = {"extra": "forbid"}
+
+
+def _require(checks: Iterable[tuple[bool, str]]) -> None:
+    """Raise one ValueError that names every failed check."""
+    failed = [message for good, message in checks if not good]
+    if failed:
+        raise ValueError("; ".join(failed))
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return bool(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One file that U-Boot loads.
+
+    path: the local copy, whose size and CRC-32 the board's copy must have.
+    address: where it is loaded, a physical address.
+    remote: its name for the board's TFTP client (or fatload); the file's own name by default.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    path: Path
+    address: int
+    remote: str = ""
+
+    def __post_init__(self) -> None:
+        _require(
+            [
+                (self.address >= 0, f"address {self.address:#x} is negative: give a physical address"),
+                (
+                    re.fullmatch(r"[\w./+-]*", self.remote) is not None,
+                    f"remote {self.remote!r} must be a plain file name: U-Boot would take other characters as commands",
+                ),
+            ]
+        )
+
+    @property
+    def remote_name(self) -> str:
+        """The name that U-Boot asks the server for."""
+        return self.remote or self.path.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class UBootSettings:
+    """How to speak with the place's U-Boot.
+
+    prompt: what U-Boot prints when it takes a command, literally.
+    interrupt: the bytes that stop autoboot, sent every `interrupt_interval_s` from power-on on.
+    setup: commands before loading, such as the network's.
+    load: the command for one image; `{address}` and `{file}` are filled in.
+    before_boot: commands after the images are loaded and proven.
+    boot: the command that enters the hypervisor and does not come back.
+    piece: how many characters are typed before their echo is awaited; RK3588's UART has a 16-byte FIFO
+    that a slow reader overruns, so at most 16.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    boot: str
+    prompt: str = "=> "
+    interrupt: str = "\x03"
+    interrupt_interval_s: float = 0.05
+    setup: tuple[str, ...] = ()
+    load: str = "tftp {address} {file}"
+    before_boot: tuple[str, ...] = ()
+    piece: int = 8
+
+    def __post_init__(self) -> None:
+        commands = (*self.setup, self.load, *self.before_boot, self.boot)
+        _require(
+            [
+                (bool(self.prompt.strip()), "prompt is empty: give what U-Boot prints, such as '=> '"),
+                (
+                    bool(self.interrupt),
+                    r'interrupt is empty: give the key that stops autoboot, such as "\x03" (Ctrl-C)',
+                ),
+                (0.005 <= self.interrupt_interval_s <= 1, "interrupt_interval_s must be between 0.005 and 1"),
+                (bool(self.boot.strip()), "boot is empty: give the command that starts hvisor, such as 'bootm ...'"),
+                ("{address}" in self.load and "{file}" in self.load, "load must contain {address} and {file}"),
+                (1 <= self.piece <= 16, "piece must be 1 to 16 characters"),
+                (
+                    all(c.isascii() and c.isprintable() for c in commands),
+                    "commands must be one line of printable ASCII each",
+                ),
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HypervisorSettings:
+    """What is known of the hypervisor before it runs.
+
+    cpus: how many CPUs print `Hello, start HVISOR` and enter; all must, or hvisor waits for ever.
+    start, end: its memory, `[skernel, __hv_end)`, physical; what it prints itself while it boots counts more.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    cpus: int = 8
+    start: int | None = None
+    end: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            [
+                (1 <= self.cpus <= 256, "cpus must be 1 to 256"),
+                (
+                    (self.start is None) == (self.end is None),
+                    "start and end belong together: give both or neither",
+                ),
+                (
+                    self.start is None or self.end is None or 0 <= self.start < self.end,
+                    "start must lie below end",
+                ),
+            ]
+        )
+
+    @property
+    def range(self) -> Range | None:
+        """Its memory, where the place gives it."""
+        if self.start is None or self.end is None:
+            return None
+        return Range(self.start, self.end)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RootLinuxSettings:
+    """root-linux as it shows itself.
+
+    prompt: a regular expression for its shell's prompt on the console.
+    console: the device on the board whose writes go to the hypervisor's UART.
+    cpus: how many CPUs it must have online.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    cpus: int = 2
+    prompt: str = r"[#$] $"
+    console: str = "/dev/console"
+
+    def __post_init__(self) -> None:
+        _require(
+            [
+                (1 <= self.cpus <= 256, "cpus must be 1 to 256"),
+                (_is_pattern(self.prompt), f"prompt {self.prompt!r} is not a regular expression"),
+                (
+                    re.fullmatch(r"/dev/[\w/.-]+", self.console) is not None,
+                    f"console {self.console!r} must be a device such as /dev/console",
+                ),
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshSettings:
+    """How root-linux is reached over SSH; host, port and user come from the target's NetworkService.
+
+    key: the private key. host_key: the board's public host key, `ssh-ed25519 AAAA...`, or a file that holds it.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    key: Path
+    host_key: str
+    keepalive_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        _require(
+            [
+                (
+                    bool(self.host_key.strip()),
+                    "host_key is empty: give 'ssh-ed25519 AAAA...' or the file that holds it",
+                ),
+                (0 < self.keepalive_s <= 60, "keepalive_s must be above 0 and at most 60"),
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSettings:
+    """The ladder of memtester runs.
+
+    ladder: sizes, growing. loops: memtester's LOOPS. test_mask: MEMTESTER_TEST_MASK; must contain bit 0
+    (Random Value), whose data the compare tests work on; None runs all tests.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    ladder: tuple[str, ...] = ("1G", "2G", "4G", "12G")
+    loops: int = 1
+    test_mask: int | None = 0x1
+    memtester: str = "memtester"
+
+    def __post_init__(self) -> None:
+        problems: list[tuple[bool, str]] = [(bool(self.ladder), "ladder is empty: a gate without rungs proves nothing")]
+        sizes: list[int] = []
+        for text in self.ladder:
+            try:
+                sizes.append(parse_size(text))
+            except ValueError as error:
+                problems.append((False, f"ladder: {error}"))
+        problems += [
+            (sizes == sorted(set(sizes)), "ladder must grow from rung to rung, such as 1G, 2G, 4G, 12G"),
+            (1 <= self.loops <= 1_000_000, "loops must be 1 or more"),
+            (
+                self.test_mask is None or (self.test_mask & 1 == 1 and self.test_mask > 0),
+                "test_mask needs bit 0 (Random Value): without it the compare tests fail on healthy memory",
+            ),
+            (
+                re.fullmatch(r"[\w./+-]+", self.memtester) is not None,
+                f"memtester {self.memtester!r} must be a command name or a path",
+            ),
+        ]
+        _require(problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadlineSettings:
+    """Seconds after which a step that has not happened is given up.
+
+    rung_bytes_per_s: how many bytes of memory a rung gets through per second, at the least, before any rung
+    was measured; later rungs are timed by the rungs before them.
+    stall_s: silence of memtester after which the board is asked whether it is alive.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    power_s: float = 15.0
+    first_byte_s: float = 15.0
+    uboot_s: float = 60.0
+    command_s: float = 15.0
+    load_s: float = 120.0
+    hypervisor_s: float = 20.0
+    root_linux_s: float = 120.0
+    ssh_s: float = 60.0
+    rung_bytes_per_s: float = 10.0 * (1 << 20)
+    stall_s: float = 30.0
+    probe_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        _require((value > 0, f"{name} must be above 0") for name, value in vars(self).items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RackSettings:
+    """A virtual board that is started for the run (`hvrig.virtual`), where the place has no board of its own.
+
+    reserved: how much of the hypervisor's memory root-linux's device tree reserves: a size such as `4M`,
+    from the hypervisor's start on, or `all`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    reserved: str = "all"
+
+    def __post_init__(self) -> None:
+        if self.reserved != "all":
+            parse_size(self.reserved)
+
+    @property
+    def reserved_bytes(self) -> int | None:
+        """Bytes reserved from the hypervisor's start on; None for all of it."""
+        return None if self.reserved == "all" else parse_size(self.reserved)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A board in a lab, by name: what labgrid gives is under the target, the rest is here."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    name: str
+    images: Mapping[str, Image]
+    uboot: UBootSettings
+    ssh: SshSettings
+    hypervisor: HypervisorSettings = field(default_factory=HypervisorSettings)
+    root_linux: RootLinuxSettings = field(default_factory=RootLinuxSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
+    deadlines: DeadlineSettings = field(default_factory=DeadlineSettings)
+    rack: RackSettings | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            [
+                (
+                    bool(self.images),
+                    "images is empty: name what U-Boot must load, at least hvisor, kernel and device trees",
+                )
+            ]
+        )
