@@ -33,3 +33,12 @@ class SshEndpoint:
 
     def __str__(self) -> str:
         return f"{self.user}@{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class RackPorts:
+    """TCP ports on which a virtual board's outlet, UART and SSH are found on this machine."""
+
+    outlet: int
+    uart: int
+    ssh: int

@@ -1,0 +1,1 @@
+"""lab/places.yaml -> Place, and the bench that labgrid makes of it."""

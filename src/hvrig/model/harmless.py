@@ -1,0 +1,48 @@
+"""Text from the board, made fit to be shown to a person or a CI service (decision 9).
+
+What the board sends is untrusted: a console can carry terminal control, text that reads backwards, or the
+commands that CI services take from a job's output. The raw bytes stay in `uart.log`; this is for every other way.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# ECMA-48, 5.4: CSI, parameter bytes, intermediate bytes, one final byte. Colours and cursor moves say nothing to a
+# reader, so a complete sequence goes away; anything else that begins with ESC stays visible.
+_CSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}[@-~]")
+_LINE_END = re.compile(r"\r*\n|\r+")
+_BACKSPACES = re.compile(r"\x08+")  # memtester's progress: thousands of them
+# GitHub takes a line that starts with `::`, after any white space; a wrapped line may start at any white space.
+_COLON_COMMAND = re.compile(r"(?<!\S)::++")
+# GitHub's older `##[name]`, Azure's `##vso[`, TeamCity's `##teamcity[`: anywhere in a line.
+_HASH_COMMAND = re.compile(r"(?<!#)##++(?=\w{0,32}\[)")
+# Control, format (bidirectional overrides, zero width), surrogates, private use, unassigned, line and paragraph
+# separators: shown by number. What is left is also legal in XML 1.0.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def harmless(text: str, *, keep_newlines: bool = True) -> str:
+    r"""Show `text` without letting it act.
+
+    Complete CSI sequences are dropped and a run of backspaces becomes one space; other invisible characters are
+    shown as `\x07` or `\u202e`. All line ends become `\n`, or a space where `keep_newlines` is false (tabs too).
+    CI commands (`::name::`, `##[name]`) get a space in their mark. A second pass changes nothing.
+    """
+    plain = _LINE_END.sub("\n", _BACKSPACES.sub(" ", _CSI.sub("", text)))
+    if not keep_newlines:
+        plain = plain.replace("\n", " ").replace("\t", " ")
+    if not (plain.isascii() and plain.isprintable()):
+        plain = "".join(map(_visible, plain))
+    return _HASH_COMMAND.sub(_spread, _COLON_COMMAND.sub(_spread, plain))
+
+
+def _visible(character: str) -> str:
+    if character in "\n\t" or unicodedata.category(character) not in _INVISIBLE:
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def _spread(found: re.Match[str]) -> str:
+    return " ".join(found[0])

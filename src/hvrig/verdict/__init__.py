@@ -1,0 +1,1 @@
+"""Evidence -> Verdict: the one place where an outcome is decided."""

@@ -1,0 +1,295 @@
+"""Judge a run by what it has seen. Pure: the same evidence gives the same verdict.
+
+The rules are tried in order and the first that speaks decides (`RULES`): what the board showed comes before
+what hvrig could not see, and a pass needs every proof of decision 4 (docs/decisions/4-no-evidence-no-pass.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hvrig.model.evidence import Cause, Coverage, Evidence, Outcome, RungResult, Verdict
+from hvrig.model.finding import Finding, Origin
+from hvrig.model.phase import Phase
+
+# hvisor's LOG= levels at which neither a fault's report nor a panic is printed (../bug.md: log_level line).
+# With `error` the MMIO report itself is missing, but "mmio_handle_access: ... Invalid argument" and the panic
+# come: seen on the real hvisor (tests/data/uart/hvisor-qemu-fault-log-error.raw.log).
+MUTE_LOG_LEVELS = frozenset({"off"})
+
+# An OOM kill of memtester is a wrong size for this board; the ladder says so with the numbers.
+NO_FAULT_KINDS = frozenset({"oom-kill"})
+
+
+@dataclass(frozen=True)
+class _Ruling:
+    outcome: Outcome
+    cause: Cause | None
+    summary: str
+    remedy: str
+    phase: Phase | None
+
+
+_Rule = Callable[[Evidence], _Ruling | None]
+
+_CHECK_RESERVATION = (
+    "Reserve the hypervisor's whole memory, [skernel, hv_end), with no-map in root-linux's device tree; "
+    "docs/memory-layout.md shows how to compute it."
+)
+
+
+def judge(evidence: Evidence, versions: Mapping[str, str] | None = None) -> Verdict:
+    """The verdict on `evidence`; `versions` is only carried along."""
+    ruling = next(ruling for rule in RULES if (ruling := rule(evidence)) is not None)
+    return Verdict(
+        outcome=ruling.outcome,
+        cause=ruling.cause,
+        summary=ruling.summary,
+        remedy=ruling.remedy,
+        phase=ruling.phase,
+        evidence=evidence,
+        versions=dict(versions or {}),
+    )
+
+
+def phase_at(evidence: Evidence, offset: int) -> Phase | None:
+    """The phase that the run was in when byte `offset` of the UART came."""
+    begun = [record.phase for record in evidence.phases if record.uart_offset <= offset]
+    return begun[-1] if begun else None
+
+
+def describe_fault(finding: Finding) -> str:
+    """One clause that names a fault: kind, zone, CPU, address and access, as far as they survived."""
+    fields = finding.fields
+    parts = [finding.kind.replace("-", " ")]
+    if "address" in fields:
+        parts.append(f"at {int(fields['address']):#x}")
+    if "is_write" in fields:
+        size = f", {int(fields['size'])} byte" if "size" in fields else ""
+        parts.append(f"({'write' if fields['is_write'] else 'read'}{size})")
+    if finding.zone is not None:
+        parts.append(f"of zone {finding.zone}")
+    if finding.cpu is not None:
+        parts.append(f"on CPU {finding.cpu}")
+    if "message" in fields:
+        parts.append(f"({fields['message']})")
+    return " ".join(parts)
+
+
+def _faults(evidence: Evidence, *origins: Origin) -> list[Finding]:
+    return [f for f in evidence.findings if f.origin in origins and f.kind not in NO_FAULT_KINDS]
+
+
+def _while(evidence: Evidence, finding: Finding) -> str:
+    """Where in the run the fault came, as a person would say it."""
+    phase = phase_at(evidence, finding.offset)
+    if phase is None:
+        return ""
+    if phase is Phase.GATE and evidence.rungs:
+        rung = evidence.rungs[-1]
+        # A rung that passed was over before the fault came.
+        where = "after" if rung.outcome is Outcome.PASS else "during"
+        return f" {where} memtester {rung.size}{_memtester_stage(rung) if where == 'during' else ''}"
+    return f" in phase {phase.value}"
+
+
+def _memtester_stage(rung: RungResult) -> str:
+    if rung.run.got_bytes is None:
+        return ""
+    if not rung.run.locked:
+        return ", while it was trying mlock"
+    return f", in {rung.run.test}" if rung.run.test else ""
+
+
+def _passed_before(evidence: Evidence) -> str:
+    sizes = [rung.size for rung in evidence.rungs if rung.outcome is Outcome.PASS]
+    return f"; {', '.join(sizes)} passed before" if sizes else ""
+
+
+def _held_hypervisor(evidence: Evidence) -> Coverage | None:
+    return next((r.coverage for r in evidence.rungs if r.coverage and r.coverage.hypervisor_pages), None)
+
+
+def hypervisor_fault(evidence: Evidence) -> _Ruling | None:
+    """The hypervisor reported a fault of its own."""
+    faults = _faults(evidence, Origin.HYPERVISOR)
+    if not faults:
+        return None
+    first = faults[0]
+    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+    held = _held_hypervisor(evidence)
+    proof = f"; memtester held {held.hypervisor_pages} pages of the hypervisor's own memory" if held else ""
+    return _Ruling(
+        Outcome.FAIL,
+        Cause.HYPERVISOR_FAULT,
+        f"The hypervisor reported {describe_fault(first)}{_while(evidence, first)}{more}"
+        f"{_passed_before(evidence)}{proof}.",
+        "Linux has probably overwritten the hypervisor's tables. " + _CHECK_RESERVATION,
+        phase_at(evidence, first.offset),
+    )
+
+
+def kernel_fault(evidence: Evidence) -> _Ruling | None:
+    """root-linux reported a fault, and the hypervisor did not."""
+    faults = _faults(evidence, Origin.KERNEL)
+    if not faults:
+        return None
+    first = faults[0]
+    return _Ruling(
+        Outcome.FAIL,
+        Cause.KERNEL_FAULT,
+        f"root-linux's kernel reported {describe_fault(first)}{_while(evidence, first)}{_passed_before(evidence)}.",
+        "Read the lines around the fault in uart.log; the hypervisor itself reported nothing.",
+        phase_at(evidence, first.offset),
+    )
+
+
+def unexpected_reset(evidence: Evidence) -> _Ruling | None:
+    """The board started again without having been asked to."""
+    faults = _faults(evidence, Origin.BOARD)
+    if not faults:
+        return None
+    first = faults[0]
+    phase = phase_at(evidence, first.offset)
+    if phase is None or not phase.silence_is_hang:
+        return _Ruling(
+            Outcome.INFRA,
+            Cause.LAB,
+            f"The board reset itself in phase {phase.value if phase else 'power'}, before the hypervisor was started.",
+            "Check the power supply and its cable (brown-out), and U-Boot's own messages in uart.log.",
+            phase,
+        )
+    return _Ruling(
+        Outcome.FAIL,
+        Cause.UNEXPECTED_RESET,
+        f"The board reset itself{_while(evidence, first)}{_passed_before(evidence)}.",
+        "Look in uart.log for what came before the reset; a watchdog or a brown-out resets a board without a word.",
+        phase,
+    )
+
+
+def failed_rung(evidence: Evidence) -> _Ruling | None:
+    """A rung of the ladder did not pass."""
+    rung = next((r for r in evidence.rungs if r.outcome is not Outcome.PASS), None)
+    if rung is None:
+        return None
+    if rung.cause is Cause.HANG and evidence.gaps:
+        return _dead_board_or_cable(evidence, f"during memtester {rung.size}", Phase.GATE)
+    remedy = {
+        Cause.LAYOUT: _CHECK_RESERVATION,
+        Cause.MEMORY_ERROR: "Run memtester again on this board with the hypervisor's memory surely reserved; "
+        "errors at the same offsets mean bad RAM.",
+        Cause.HANG: "The board stood still without a word: read the end of uart.log; "
+        "a hypervisor that loses its tables can die in silence.",
+        Cause.NO_EVIDENCE: "Check that root-linux's console is the hypervisor's UART, and that nobody else "
+        "reads the port.",
+        Cause.USAGE: "Choose a smaller ladder for this board (--ladder, or the place's gate.ladder).",
+    }.get(rung.cause or Cause.LAB, "Read memtester's log and uart.log, then run again.")
+    return _Ruling(
+        rung.outcome,
+        rung.cause,
+        f"memtester {rung.size}: {rung.reason}{_passed_before(evidence)}.",
+        remedy,
+        Phase.GATE,
+    )
+
+
+def stopped_early(evidence: Evidence) -> _Ruling | None:
+    """The run could not go on."""
+    problem = evidence.problem
+    if problem is None:
+        return None
+    if problem.cause is Cause.HANG and evidence.gaps:
+        return _dead_board_or_cable(evidence, f"in phase {problem.phase.value}" if problem.phase else "", problem.phase)
+    outcome = Outcome.FAIL if problem.cause is Cause.HANG else Outcome.INFRA
+    return _Ruling(outcome, problem.cause, problem.message, problem.remedy, problem.phase)
+
+
+def _dead_board_or_cable(evidence: Evidence, when: str, phase: Phase | None) -> _Ruling:
+    return _Ruling(
+        Outcome.INFRA,
+        Cause.NO_EVIDENCE,
+        f"The board did not answer {when}, but the UART was lost too ({_gaps(evidence)}).",
+        "A dead board cannot be told from a dead cable: check the serial adapter, then run again.",
+        phase,
+    )
+
+
+def unrecorded(evidence: Evidence) -> _Ruling | None:
+    """The UART was not recorded without a gap, so that a fault could have gone by unseen."""
+    if not evidence.gaps:
+        return None
+    return _Ruling(
+        Outcome.INFRA,
+        Cause.NO_EVIDENCE,
+        f"The UART was not recorded all the time ({_gaps(evidence)}): a fault could have gone by unseen.",
+        "Check the serial adapter and its cable, and that nobody else reads the port; then run again.",
+        None,
+    )
+
+
+def _gaps(evidence: Evidence) -> str:
+    first = evidence.gaps[0]
+    length = f"{first.t_end - first.t_start:.1f} s" if first.t_end is not None else "not back"
+    more = f", and {len(evidence.gaps) - 1} more" if len(evidence.gaps) > 1 else ""
+    return f"gap at byte {first.offset}, {length}: {first.reason}{more}"
+
+
+def mute(evidence: Evidence) -> _Ruling | None:
+    """The hypervisor was built so that it prints no fault."""
+    if evidence.log_level is None or evidence.log_level.lower() not in MUTE_LOG_LEVELS:
+        return None
+    return _Ruling(
+        Outcome.INFRA,
+        Cause.NO_EVIDENCE,
+        f"The hypervisor was built with log_level {evidence.log_level}: it prints no fault, "
+        "so its silence proves nothing.",
+        "Build hvisor with LOG=warn or more (make LOG=info) and run again.",
+        Phase.HYPERVISOR,
+    )
+
+
+def unclimbed(evidence: Evidence) -> _Ruling | None:
+    """Not every rung of the ladder has a result."""
+    if evidence.ladder and tuple(rung.size for rung in evidence.rungs) == evidence.ladder:
+        return None
+    missing = [size for size in evidence.ladder if size not in {rung.size for rung in evidence.rungs}]
+    return _Ruling(
+        Outcome.INFRA,
+        Cause.NO_EVIDENCE,
+        f"The ladder was not climbed to its end: {', '.join(missing) or 'no rungs'} did not run.",
+        "Run again; if this comes back, it is a fault of hvrig.",
+        Phase.GATE,
+    )
+
+
+def proven(evidence: Evidence) -> _Ruling | None:
+    """Every rung passed and every proof is there."""
+    checked = all(rung.coverage and rung.coverage.hypervisor_range for rung in evidence.rungs)
+    pages = (
+        "no page of the hypervisor was in its hands"
+        if checked
+        else "whether it held pages of the hypervisor is not known"
+    )
+    return _Ruling(
+        Outcome.PASS,
+        None,
+        f"memtester got, locked and tested {', '.join(evidence.ladder)}; "
+        f"the UART was recorded and shows no fault; {pages}.",
+        "" if checked else "Give the place's hypervisor.start and hypervisor.end, so that the pages can be compared.",
+        None,
+    )
+
+
+RULES: tuple[_Rule, ...] = (
+    hypervisor_fault,
+    kernel_fault,
+    unexpected_reset,
+    failed_rung,
+    stopped_early,
+    unrecorded,
+    mute,
+    unclimbed,
+    proven,
+)
