@@ -1,1 +1,5 @@
 """Hardware-in-the-loop memory gate for boards that run hvisor."""
+
+from importlib.metadata import version
+
+__version__ = version("hvrig")

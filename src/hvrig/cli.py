@@ -1,1 +1,116 @@
-"""Placeholder until written."""
+"""The command line: `hvrig run`, `hvrig places`.
+
+Exit status: 0 pass, 1 fail, 2 usage, 3 infra, 130 interrupted (decision 8).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+from rich.console import Console as RichConsole
+
+from hvrig import __version__
+from hvrig.lab.places import load_place, place_names
+from hvrig.model.errors import HvrigError, UsageError
+from hvrig.model.evidence import Cause
+from hvrig.model.run import (
+    DEFAULT_ARTIFACTS,
+    DEFAULT_PLACE,
+    DEFAULT_PLACES,
+    EXIT_INTERRUPTED,
+    RunOptions,
+    split_ladder,
+)
+from hvrig.pipeline import prepare_place, run_gate
+from hvrig.report.text import to_text
+from hvrig.report.verdict_json import to_json
+from hvrig.terminal import Terminal
+
+_places_option = click.option(
+    "--places",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=DEFAULT_PLACES,
+    show_default=True,
+    envvar="HVRIG_PLACES",
+    help="The labgrid environment that describes the places.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hvrig")
+def cli() -> None:
+    """Does this hypervisor keep its memory to itself? Ask the board."""
+
+
+@cli.command()
+@click.option(
+    "--place",
+    default=DEFAULT_PLACE,
+    show_default=True,
+    envvar="HVRIG_PLACE",
+    help="The place to run on; HVRIG_PLACE names the default.",
+)
+@_places_option
+@click.option("--ladder", help="memtester's sizes instead of the place's, such as 64M,128M.")
+@click.option("--keep-on", is_flag=True, help="Leave the board powered when the run is over.")
+@click.option(
+    "--artifacts",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_ARTIFACTS,
+    show_default=True,
+    help="Where the folder with the run's evidence is made.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON on stdout; progress goes to stderr.")
+def run(place: str, places: Path, ladder: str | None, keep_on: bool, artifacts: Path, as_json: bool) -> NoReturn:
+    """Boot the place's board and run the memory gate on it."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = RunOptions(
+        places=places,
+        place=place,
+        artifacts=artifacts,
+        ladder=split_ladder(ladder),
+        keep_on=keep_on,
+    )
+    with Terminal(RichConsole(stderr=as_json)) as observer:
+        verdict, folder = run_gate(prepare_place(options), options, observer)
+    click.echo(to_json(verdict) if as_json else to_text(verdict, folder))
+    sys.exit(EXIT_INTERRUPTED if verdict.cause is Cause.INTERRUPTED else verdict.exit_status)
+
+
+@cli.command()
+@_places_option
+def places(places: Path) -> None:
+    """List the places, and check each."""
+    wrong: list[HvrigError] = []
+    for name in place_names(places):
+        try:
+            place = load_place(places, name)
+        except UsageError as error:
+            wrong.append(error)
+            click.echo(f"{name}: cannot be used")
+        else:
+            board = "virtual board" if place.rack else "board"
+            click.echo(f"{name}: {board}, ladder {', '.join(place.gate.ladder)}")
+    for error in wrong:
+        click.echo(str(error), err=True)
+    if wrong:
+        sys.exit(2)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM (a CI job that is cancelled) ends a run in the same order as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The console script. Turns hvrig's errors into a message on stderr and the right exit status."""
+    try:
+        cli.main(prog_name="hvrig", standalone_mode=True)
+    except HvrigError as error:
+        click.echo(f"hvrig: {error}", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 3)

@@ -1,0 +1,33 @@
+"""What a person asks of a run beyond the place, the same on the command line and under pytest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_PLACE = "virtual"
+DEFAULT_PLACES = Path("lab/places.yaml")
+DEFAULT_ARTIFACTS = Path("artifacts")
+
+# As a shell counts a command that SIGINT ended; git bisect stops at it instead of calling the commit bad.
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """A run's options.
+
+    places: the labgrid environment. place: the target in it. artifacts: the folder in which the run's own folder
+    is made. ladder: instead of the place's, or None. keep_on: leave the board powered at the end.
+    """
+
+    places: Path = DEFAULT_PLACES
+    place: str = DEFAULT_PLACE
+    artifacts: Path = DEFAULT_ARTIFACTS
+    ladder: tuple[str, ...] | None = None
+    keep_on: bool = False
+
+
+def split_ladder(text: str | None) -> tuple[str, ...] | None:
+    """The sizes in `64M,128M`; None for None. They are checked with the place's settings."""
+    return tuple(part.strip() for part in text.split(",")) if text is not None else None

@@ -1,0 +1,518 @@
+"""The one place that knows the order of the rooms: a place becomes a verdict.
+
+`Run` is used by the command line and by the pytest plugin alike. Inside its `with`, the board is powered and its
+UART is recorded; `boot`, `gate` and `verdict` are called in that order. Nothing that goes wrong on the way is lost:
+it becomes a `Problem` of the evidence, and the judge says what it means.
+"""
+
+from __future__ import annotations
+
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+
+from hvrig.board.console import Console
+from hvrig.boot.sequence import await_hypervisor, await_root_linux, console_alive
+from hvrig.boot.uboot_dialogue import UBoot
+from hvrig.gate.ladder import Ladder
+from hvrig.gate.shell_paramiko import ParamikoShell
+from hvrig.lab.labgrid_bench import LabgridBench
+from hvrig.lab.places import load_place, with_rack
+from hvrig.model.bench import RackPorts
+from hvrig.model.deadline import Clock, Deadline
+from hvrig.model.errors import BoardError, HvrigError, LabError, UsageError
+from hvrig.model.evidence import BootedFile, Cause, Evidence, PhaseRecord, Problem, RungResult, Verdict
+from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Origin, WatchEvent
+from hvrig.model.memory import Range
+from hvrig.model.phase import Phase
+from hvrig.model.place import Place, UBootSettings
+from hvrig.model.progress import Event, FaultSeen, Observer, PhaseBegan, PhaseEnded, Step
+from hvrig.model.protocols import CommandResult, ConsoleTap
+from hvrig.model.run import RunOptions
+from hvrig.report.junit import to_junit
+from hvrig.report.store import ArtifactStore
+from hvrig.report.timeline import Timeline
+from hvrig.report.verdict_json import to_json
+from hvrig.verdict.judge import NO_FAULT_KINDS, judge
+from hvrig.virtual.images import default_cache, ensure_images
+from hvrig.virtual.rack_process import Rack
+from hvrig.watch.watch import Watch
+
+# How long the UART is recorded on after a fault: the other CPUs' reports follow within a second (decision 6).
+FAULT_GRACE_S = 3.0
+
+# A power supply's capacitors must run down, or the board does not start anew.
+POWER_OFF_SETTLE_S = 1.0
+
+# How often a wait for the board looks whether a fault has ended the run meanwhile.
+ALARM_POLL_S = 0.25
+
+# How long the end of a run may take to switch the power off, whatever happened before.
+SHUTDOWN_S = 15.0
+
+
+class FaultStoppedBoot(Exception):  # noqa: N818 - not an error of hvrig's: the fault is in the findings
+    """A fault was seen while hvrig waited for the board; what it awaited will not come."""
+
+
+def prepare_place(options: RunOptions) -> Place:
+    """The checked place with the person's own ladder in it. Raises UsageError."""
+    place = load_place(options.places, options.place)
+    if options.ladder is None:
+        return place
+    try:
+        return replace(place, gate=replace(place.gate, ladder=options.ladder))
+    except ValueError as error:
+        raise UsageError(f"--ladder: {error}.", "Write sizes that grow, such as --ladder 64M,128M.") from error
+
+
+class _AlarmLatch:
+    """The first fault, from the console's reader thread to whoever waits."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.first: Alarm | None = None
+        self.count = 0
+
+    def set(self, alarm: Alarm) -> None:
+        if alarm.kind in NO_FAULT_KINDS:
+            return
+        self.count += 1
+        if self.first is None:
+            self.first = alarm
+        self._event.set()
+
+    @property
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+
+class _WatchedTap:
+    """A console tap whose reads end when a fault was seen."""
+
+    def __init__(self, tap: ConsoleTap, latch: _AlarmLatch) -> None:
+        self._tap = tap
+        self._latch = latch
+
+    def read(self, deadline: Deadline) -> bytes:
+        while True:
+            if self._latch.is_set:
+                raise FaultStoppedBoot
+            data = self._tap.read(deadline.capped(ALARM_POLL_S))
+            if data or deadline.expired:
+                return data
+
+    def write(self, data: bytes) -> None:
+        self._tap.write(data)
+
+
+class Run:
+    """One run on one place, from acquiring the bench to the verdict. A context manager.
+
+    `observer` is told what goes on (`hvrig.model.progress`). Entering raises UsageError or LabError when the
+    run cannot even begin; from then on errors become part of the verdict.
+    """
+
+    def __init__(self, place: Place, options: RunOptions, observer: Observer, clock: Clock = time.monotonic) -> None:
+        self.place = place
+        self._options = options
+        self._observer = observer
+        self._clock = clock
+        self._stack = ExitStack()
+        self._bench: LabgridBench | None = None
+        self._console: Console | None = None
+        self._lock = threading.RLock()
+        self._watch = Watch()
+        self._latch = _AlarmLatch()
+        self._findings: list[Finding] = []
+        self._milestones: list[Milestone] = []
+        self._phases: list[PhaseRecord] = []
+        self._booted: tuple[BootedFile, ...] = ()
+        self._rungs: tuple[RungResult, ...] = ()
+        self._problem: Problem | None = None
+        self._fault_to_abort_s: float | None = None
+        self._versions: dict[str, str] = _host_versions()
+        self._ladder: Ladder | None = None
+        self._shell: ParamikoShell | None = None
+        self._closed = False
+
+    # --- the bench -------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Run:
+        """Raises LabError when the evidence's folder cannot be made; anything later is in the verdict."""
+        with ExitStack() as stack:
+            self._store = ArtifactStore(self._options.artifacts, self.place.name)
+            timeline = stack.enter_context(Timeline(self._store.folder / "timeline.jsonl"))
+            live = self._observer
+
+            def tell_both(event: Event) -> None:
+                timeline(event)
+                live(event)
+
+            self._observer = tell_both
+            self._stack = stack.pop_all()
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where this run's evidence lies."""
+        return self._store.folder
+
+    def _open_bench(self) -> tuple[LabgridBench, Console]:
+        """labgrid's target, and its UART recorded from now on."""
+        if self._bench is None or self._console is None:
+            ports = self._start_rack()
+            self._bench = self._stack.enter_context(LabgridBench(self._options.places, self.place.name, ports))
+            self._console = Console(self._bench.serial, self._store.folder, [self._receive])
+            self._console.open(Deadline(self.place.deadlines.power_s))
+        return self._bench, self._console
+
+    def _start_rack(self) -> RackPorts | None:
+        if self.place.rack is None:
+            return None
+        images = ensure_images(default_cache(), lambda text: self._observer(Step(text)))
+        images.zone0_dtb(self.place.rack.reserved_bytes)
+        self.place = with_rack(self.place, images.folder)
+        rack = Rack(uboot=images.uboot, tftp=images.tftp, log=self._store.folder / "rack.log")
+        self._stack.callback(rack.stop)
+        endpoints = rack.start(Deadline(self.place.deadlines.power_s))
+        return RackPorts(endpoints.outlet_port, endpoints.uart_port, endpoints.ssh_port)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Board off (unless it is to be kept on), recording ended, place released. Idempotent, bounded in time.
+
+        Ctrl-C and SIGTERM wait until it is done: a board must not stay on because somebody was impatient.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with _signals_wait(), self._stack:
+            if self._shell is not None:
+                self._shell.close()
+            if self._bench is not None and not self._options.keep_on:
+                try:
+                    self._bench.power.off(Deadline(SHUTDOWN_S))
+                except LabError as failure:
+                    self._record(failure, None)
+            if self._console is not None:
+                self._console.close()
+            self._flush_watch()
+
+    @property
+    def _uart_offset(self) -> int:
+        return self._console.offset if self._console is not None else 0
+
+    # --- the watch -------------------------------------------------------------------------------------------
+
+    def _receive(self, data: bytes, t: float) -> None:
+        """Called by the console's reader thread with each block of UART bytes."""
+        with self._lock:
+            events = self._watch.feed(data, t)
+        self._take(events)
+
+    def _flush_watch(self) -> None:
+        with self._lock:
+            events = self._watch.flush(self._clock())
+        self._take(events)
+
+    def _take(self, events: Sequence[WatchEvent]) -> None:
+        for event in events:
+            if isinstance(event, Alarm):
+                self._latch.set(event)
+                if self._ladder is not None:
+                    self._ladder.alarm(event)
+                self._observer(FaultSeen(event))
+            elif isinstance(event, Finding):
+                with self._lock:
+                    self._findings.append(event)
+                if event.is_fault:
+                    self._observer(FaultSeen(event))
+            else:
+                with self._lock:
+                    self._milestones.append(event)
+                if event.mark is Mark.ECHO and self._ladder is not None:
+                    self._ladder.marker(event.text)
+
+    def describe_alarm(self) -> str:
+        """The first fault, for a person."""
+        first = self._latch.first
+        return f"{first.kind} at byte {first.offset} of uart.log" if first is not None else "none"
+
+    @property
+    def alarms(self) -> int:
+        """How many faults the watch has raised an alarm for until now."""
+        return self._latch.count
+
+    # --- phases ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _phase(self, phase: Phase) -> Iterator[None]:
+        began = self._clock()
+        self._phases.append(PhaseRecord(phase, began, None, self._uart_offset))
+        index = len(self._phases) - 1
+        self._observer(PhaseBegan(phase, self._uart_offset))
+        yield
+        ended = self._clock()
+        self._phases[index] = replace(self._phases[index], t_end=ended)
+        self._observer(PhaseEnded(phase, ended - began))
+
+    def note(self, error: BaseException) -> None:
+        """Keep an error that came from outside the stages as the run's problem, unless it has one already."""
+        self._record(error, self._phases[-1].phase if self._phases else None)
+
+    def _record(self, error: BaseException, phase: Phase | None) -> None:
+        """Keep the first cause: what follows from it is not news."""
+        if self._problem is None:
+            self._problem = _problem(error, phase)
+
+    @contextmanager
+    def _problems_kept(self) -> Iterator[None]:
+        """Turn what ends a stage into a Problem; a Ctrl-C goes on after it was noted."""
+        try:
+            yield
+        except FaultStoppedBoot:
+            pass
+        except HvrigError as error:
+            self._record(error, self._phases[-1].phase if self._phases else None)
+        except BaseException as error:
+            self._record(error, self._phases[-1].phase if self._phases else None)
+            raise
+        if self._latch.is_set:
+            self._console_grace()
+
+    def _console_grace(self) -> None:
+        """After a fault the UART is recorded on for a moment: the other CPUs report too."""
+        first = self._latch.first
+        assert first is not None
+        remaining = first.t + FAULT_GRACE_S - self._clock()
+        if remaining > 0:
+            time.sleep(remaining)
+        self._flush_watch()
+
+    @property
+    def may_go_on(self) -> bool:
+        """False once something was found or failed that ends the run."""
+        return self._problem is None and not self._latch.is_set
+
+    # --- the stages ------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Power to SSH. What fails is in the verdict; `may_go_on` tells."""
+        with self._problems_kept():
+            self._boot()
+
+    def _boot(self) -> None:
+        with self._phase(Phase.POWER):
+            bench, console = self._open_bench()
+            self._bench_off(bench, console)
+        with console.tap() as tap:
+            self._boot_on(bench, console, _WatchedTap(tap, self._latch))
+        with self._phase(Phase.SSH):
+            deadlines = self.place.deadlines
+            self._shell = ParamikoShell.connect(bench.ssh, self.place.ssh, Deadline(deadlines.ssh_s))
+            self._versions.update(_board_versions(self._shell, Deadline(deadlines.command_s)))
+
+    def gate(self) -> None:
+        """Climb the ladder. What fails is in the verdict."""
+        with self._problems_kept(), self._phase(Phase.GATE):
+            shell = self._shell
+            assert shell is not None, "gate() comes after a boot() that went well"
+            ladder = Ladder(
+                shell=shell,
+                gate=self.place.gate,
+                root_linux=self.place.root_linux,
+                deadlines=self.place.deadlines,
+                hypervisor_range=self.hypervisor_range,
+                console_alive=self._console_alive,
+                observer=self._observer,
+                rung_log=self._store.rung_log,
+                clock=self._clock,
+            )
+            with self._lock:
+                self._ladder = ladder
+            if self._latch.first is not None:
+                ladder.alarm(self._latch.first)
+            try:
+                ladder.climb()
+            finally:
+                self._rungs = ladder.results
+                self._fault_to_abort_s = ladder.fault_to_abort_s
+
+    def _console_alive(self, deadline: Deadline) -> bool:
+        assert self._console is not None
+        with self._console.tap() as tap:
+            return console_alive(tap, deadline)
+
+    @contextmanager
+    def tests(self) -> Iterator[None]:
+        """The phase in which a person's own tests use the board."""
+        with self._phase(Phase.TESTS):
+            yield
+
+    # --- what tests may use ----------------------------------------------------------------------------------
+
+    def run_on_board(self, command: str, seconds: float) -> CommandResult:
+        """A command in root-linux's shell. Raises LabError when there is no answer in time."""
+        assert self._shell is not None
+        return self._shell.run(command, Deadline(seconds))
+
+    def reboot(self) -> None:
+        """Power-cycle the board and boot it again, to SSH.
+
+        Raises the error that ended the boot, if one did.
+        """
+        if self._shell is not None:
+            self._shell.close()
+            self._shell = None
+        self._boot()
+
+    # --- the verdict -----------------------------------------------------------------------------------------
+
+    @property
+    def hypervisor_range(self) -> Range | None:
+        """The hypervisor's memory: as it printed it itself, else as the place gives it."""
+        with self._lock:
+            facts = {k: v for f in self._findings if f.kind == "hypervisor-layout" for k, v in f.fields.items()}
+        start, end = facts.get("skernel"), facts.get("hv_end")
+        if isinstance(start, int) and isinstance(end, int) and start < end:
+            return Range(start, end)
+        return self.place.hypervisor.range
+
+    def verdict(self) -> Verdict:
+        """Judge what was seen until now, and write the evidence. May be called again when there is more."""
+        with self._lock:
+            findings = tuple(sorted(self._findings, key=lambda finding: finding.offset))
+            milestones = tuple(self._milestones)
+        log_level = next((str(f.fields.get("log_level")) for f in findings if f.kind == "log-level"), None)
+        console = self._console
+        if console is not None and console.error is not None:
+            self._record(console.error, None)
+        evidence = Evidence(
+            place=self.place.name,
+            ladder=self.place.gate.ladder,
+            phases=_with_spl(self._phases, milestones),
+            findings=findings,
+            rungs=self._rungs,
+            gaps=console.gaps if console is not None else (),
+            booted=self._booted,
+            problem=self._problem,
+            log_level=log_level,
+            fault_to_abort_s=self._fault_to_abort_s,
+        )
+        verdict = judge(evidence, self._versions)
+        self._store.write("verdict.json", to_json(verdict))
+        self._store.write("junit.xml", to_junit(verdict))
+        return verdict
+
+
+def run_gate(place: Place, options: RunOptions, observer: Observer) -> tuple[Verdict, Path]:
+    """The whole main job: boot, gate, power off, verdict; and the folder of the evidence.
+
+    Raises LabError when the evidence's folder cannot be made. A Ctrl-C ends the run in order: the board goes
+    off, the verdict says that it was interrupted.
+    """
+    with Run(place, options, observer) as run:
+        try:
+            run.boot()
+            if run.may_go_on:
+                run.gate()
+            run.close()
+        except KeyboardInterrupt as interrupt:
+            run.note(interrupt)
+            run.close()
+        return run.verdict(), run.folder
+
+
+class _InterruptKeys:
+    """Sends what stops autoboot while the outlet's own call is still under way: U-Boot may be quicker."""
+
+    def __init__(self, console: Console, settings: UBootSettings) -> None:
+        self._console = console
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="hvrig-interrupt", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._settings.interrupt_interval_s):
+            try:
+                self._console.write(self._settings.interrupt.encode("latin-1"))
+            except LabError:
+                return  # the dialogue meets the same dead console and reports it
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are put off until the block is done; Python lets only the main thread say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    old = {number: signal.signal(number, lambda n, _: came.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _problem(error: BaseException, phase: Phase | None) -> Problem:
+    if isinstance(error, BoardError):
+        cause = Cause.HANG if error.phase.silence_is_hang else Cause.LAB
+        return Problem(cause, error.phase, error.message, error.remedy, error.tail)
+    if isinstance(error, UsageError):
+        return Problem(Cause.USAGE, phase, error.message, error.remedy)
+    if isinstance(error, HvrigError):
+        return Problem(Cause.LAB, phase, error.message, error.remedy)
+    if isinstance(error, KeyboardInterrupt):
+        return Problem(Cause.INTERRUPTED, phase, "The run was interrupted.", "Run it again.")
+    return Problem(
+        Cause.LAB,
+        phase,
+        f"hvrig itself failed: {type(error).__name__}: {error}.",
+        "This is a fault of hvrig: report it with the traceback and the artifacts folder.",
+    )
+
+
+def _with_spl(phases: Sequence[PhaseRecord], milestones: Sequence[Milestone]) -> tuple[PhaseRecord, ...]:
+    """The phases with SPL put in where its banner was seen: hvrig does nothing in it, the board does."""
+    first = next((m for m in milestones if m.mark is Mark.SPL), None)
+    if first is None:
+        return tuple(phases)
+    after = next((m for m in milestones if m.mark is Mark.UBOOT_BANNER and m.offset > first.offset), None)
+    spl = PhaseRecord(Phase.SPL, first.t, after.t if after else None, first.offset)
+    at = next((i for i, p in enumerate(phases) if p.t_start > first.t), len(phases))
+    return (*phases[:at], spl, *phases[at:])
+
+
+def _host_versions() -> dict[str, str]:
+    names = ("hvrig", "labgrid", "pexpect", "paramiko", "pyserial-labgrid", "pytest")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def _board_versions(shell: ParamikoShell, deadline: Deadline) -> dict[str, str]:
+    """root-linux's kernel, by its own word."""
+    result = shell.run("uname -r", deadline)
+    return {"root-linux": result.stdout.decode("ascii", "replace").strip()[:100]}

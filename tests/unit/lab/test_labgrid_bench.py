@@ -1,0 +1,126 @@
+"""The labgrid edge against a real HTTP outlet on loopback."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hvrig.lab.labgrid_bench import LabgridBench
+from hvrig.model.bench import RackPorts, SerialEndpoint, SshEndpoint
+from hvrig.model.deadline import Deadline
+from hvrig.model.errors import LabError, UsageError
+
+ENVIRONMENT = """\
+targets:
+  desk:
+    resources:
+      - NetworkPowerPort: {model: rest, host: "http://127.0.0.1:0/outlet/{index}", index: "1"}
+      - NetworkSerialPort: {host: 127.0.0.1, port: 0, protocol: raw}
+      - NetworkService: {address: 127.0.0.1, port: 0, username: root}
+    drivers:
+      - NetworkPowerDriver: {}
+  broken:
+    resources:
+      - NetworkPowerPort: {nonsense: 1}
+"""
+
+
+class Outlet(http.server.ThreadingHTTPServer):
+    """An outlet in labgrid's rest model. `mood`: works, dead-relay, mute, refuses."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.on = False
+        self.mood = "works"
+        self.released = threading.Event()
+
+    def set(self, value: bool) -> None:
+        if self.mood != "dead-relay":
+            self.on = value
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Outlet
+
+    def do_GET(self) -> None:
+        self._answer(b"1" if self.server.on else b"0")
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.mood == "mute":
+            self.server.released.wait(30)
+        self.server.set(body == b"1")
+        self._answer(b"")
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(500 if self.server.mood == "refuses" else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def outlet() -> Iterator[Outlet]:
+    server = Outlet()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def bench(outlet: Outlet, tmp_path: Path) -> Iterator[LabgridBench]:
+    path = tmp_path / "places.yaml"
+    path.write_text(ENVIRONMENT)
+    with LabgridBench(path, "desk", RackPorts(outlet.server_address[1], 4002, 4003)) as bench:
+        yield bench
+
+
+def test_open_ports_are_filled_in_with_the_racks(bench: LabgridBench) -> None:
+    assert bench.serial == SerialEndpoint("raw", 115200, host="127.0.0.1", port=4002)
+    assert bench.ssh == SshEndpoint("127.0.0.1", 4003, "root")
+
+
+def test_power_is_switched_and_read_back(bench: LabgridBench, outlet: Outlet) -> None:
+    bench.power.on(Deadline(5))
+    assert outlet.on
+    bench.power.off(Deadline(5))
+    assert not outlet.on
+
+
+@pytest.mark.parametrize(
+    ("mood", "said"),
+    [("dead-relay", "says that it did not"), ("refuses", "500"), ("mute", "did not answer within 0")],
+)
+def test_an_outlet_that_does_not_work_is_the_labs_and_says_what_to_try(
+    bench: LabgridBench, outlet: Outlet, mood: str, said: str
+) -> None:
+    outlet.mood = mood
+    with pytest.raises(LabError) as failed:
+        bench.power.on(Deadline(0.2 if mood == "mute" else 5))
+    assert said in failed.value.message
+    assert failed.value.remedy
+
+
+def test_no_outlet_at_all_is_the_labs(tmp_path: Path) -> None:
+    path = tmp_path / "places.yaml"
+    path.write_text(ENVIRONMENT)
+    with LabgridBench(path, "desk", RackPorts(1, 2, 3)) as bench, pytest.raises(LabError, match="Connection"):
+        bench.power.on(Deadline(5))
+
+
+def test_what_labgrid_does_not_take_is_a_mistake_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "places.yaml"
+    path.write_text(ENVIRONMENT)
+    with pytest.raises(UsageError, match="broken"), LabgridBench(path, "broken"):
+        pass

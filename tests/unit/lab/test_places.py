@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hvrig.lab.places import load_place, place_names, with_rack
+from hvrig.model.errors import UsageError
+from hvrig.model.memory import Range
+
+REPOSITORY = Path(__file__).parents[3]
+PLACES = REPOSITORY / "lab" / "places.yaml"
+
+BOARD = """\
+targets:
+  desk:
+    resources:
+      - RawSerialPort: {port: /dev/ttyUSB0, speed: 1500000}
+      - NetworkService: {address: 192.168.255.2, username: root}
+    drivers:
+      - ManualPowerDriver: {}
+    options:
+      hvrig:
+        images:
+          hvisor: {path: images/hvisor.bin, address: 0x500000}
+          zone0: {path: /srv/tftp/zone0.dtb, address: 0x10000000, remote: lab/zone0.dtb}
+        uboot: {boot: bootm 0x500000 - 0x400000}
+        ssh: {key: ~/.ssh/id_ed25519, host_key: ssh-ed25519 AAAAC3Nz}
+  other:
+    resources:
+      - RawSerialPort: {port: /dev/ttyUSB1, speed: 1500000}
+      - NetworkService: {address: 192.168.254.2, username: root}
+    options:
+      hvrig:
+        like: desk
+        gate: {ladder: [1G]}
+        images:
+          zone0: {path: other.dtb}
+"""
+
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "places.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def refusal(path: Path, name: str) -> str:
+    with pytest.raises(UsageError) as refused:
+        load_place(path, name)
+    return str(refused.value)
+
+
+def test_the_repositorys_own_places_load() -> None:
+    assert place_names(PLACES) == ("virtual", "virtual-under-reserved", "virtual-silent")
+    ladders = {name: load_place(PLACES, name).gate.ladder for name in place_names(PLACES)}
+    assert set(ladders.values()) == {("64M", "128M", "256M", "768M")}
+    racks = [load_place(PLACES, name).rack for name in place_names(PLACES)]
+    assert [rack.reserved_bytes if rack else 0 for rack in racks] == [None, 4 << 20, 6 << 20]
+    assert load_place(PLACES, "virtual").hypervisor.range == Range(0x40400000, 0x449E6000)
+
+
+def test_a_boards_defaults_are_the_x3300s(write: Write) -> None:
+    place = load_place(write(BOARD), "desk")
+    assert place.gate.ladder == ("1G", "2G", "4G", "12G")
+    assert place.uboot.interrupt == "\x03"
+    assert place.hypervisor.cpus == 8
+    assert place.rack is None
+
+
+def test_paths_are_taken_from_the_files_folder(write: Write, tmp_path: Path) -> None:
+    place = load_place(write(BOARD), "desk")
+    assert place.images["hvisor"].path == tmp_path / "images/hvisor.bin"
+    assert place.images["hvisor"].remote_name == "hvisor.bin"
+    assert place.images["zone0"].path == Path("/srv/tftp/zone0.dtb")
+    assert place.images["zone0"].remote_name == "lab/zone0.dtb"
+    assert place.ssh.key == Path("~/.ssh/id_ed25519").expanduser()
+    assert place.ssh.host_key == "ssh-ed25519 AAAAC3Nz"
+
+
+def test_like_takes_over_what_is_not_said(write: Write) -> None:
+    place = load_place(write(BOARD), "other")
+    assert place.name == "other"
+    assert place.gate.ladder == ("1G",)
+    assert place.images["zone0"].address == 0x10000000
+    assert place.images["zone0"].path.name == "other.dtb"
+    assert place.images["hvisor"].address == 0x500000
+
+
+def test_the_racks_folder_is_filled_in_later(tmp_path: Path) -> None:
+    place = with_rack(load_place(PLACES, "virtual"), tmp_path)
+    assert place.images["kernel"].path == tmp_path / "tftp/Image"
+    assert place.ssh.key == tmp_path / "ssh/id_ed25519"
+    assert place.ssh.host_key == str(tmp_path / "ssh/host_key.pub")
+
+
+def test_every_mistake_is_reported_at_once_with_line_field_and_remedy(write: Write) -> None:
+    text = (
+        BOARD.replace("address: 0x500000}", "address: many}")
+        .replace("boot: bootm 0x500000 - 0x400000", "boot: '', piece: 99")
+        .replace("ssh: {key: ~/.ssh/id_ed25519, ", "shh: 1\n        ssh: {")
+        .replace("      - NetworkService: {address: 192.168.255.2, username: root}\n", "")
+        .replace("        uboot:", "        gate: {ladder: [2G, 1G], test_mask: 6}\n        uboot:")
+    )
+    path = write(text)
+    said = refusal(path, "desk")
+    assert "6 mistakes" in said
+    for part in (
+        f"{path}:10: place desk: options.hvrig.images.hvisor.address: must be a whole number",
+        f"{path}:12: place desk: options.hvrig.gate: ladder must grow",
+        "test_mask needs bit 0",
+        f"{path}:13: place desk: options.hvrig.uboot: boot is empty",
+        "piece must be 1 to 16",
+        f"{path}:14: place desk: options.hvrig.shh: is not a setting",
+        f"{path}:15: place desk: options.hvrig.ssh.key: is missing",
+        f"{path}:3: place desk: resources: lacks a NetworkService",
+        "docs/places.md",
+    ):
+        assert part in said, said
+
+
+def test_a_mistake_in_what_a_place_is_like_is_shown_where_it_stands(write: Write) -> None:
+    path = write(BOARD.replace("address: 0x500000}", "address: many}"))
+    assert f"{path}:11: place other: options.hvrig.images.hvisor.address" in refusal(path, "other")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no targets"),
+        ("targets: []", "has no targets"),
+        ("targets: {a: {options: ", "not YAML"),
+        ("targets:\n  desk:\n", "options.hvrig: is missing"),
+        ("targets: {desk: {options: {hvrig: {like: desk}}}}", "is not another place"),
+        ("targets: {desk: {options: {hvrig: {like: b}}}, b: {options: {hvrig: {like: desk}}}}", "is not another place"),
+        ("targets: {other: {}}", "has no place 'desk'"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(write: Write, text: str, said: str) -> None:
+    assert said in refusal(write(text), "desk")
+
+
+def test_a_missing_file_says_where_places_come_from(tmp_path: Path) -> None:
+    said = refusal(tmp_path / "none.yaml", "desk")
+    assert "none.yaml cannot be read" in said
+    assert "--places" in said
+
+
+def test_a_u_boot_command_must_be_one_line(write: Write) -> None:
+    text = BOARD.replace("boot: bootm 0x500000 - 0x400000", 'boot: "a\\nb"')
+    assert "one line of printable ASCII" in refusal(write(text), "desk")

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hvrig.model.evidence import (
+    BankShare,
+    Cause,
+    Coverage,
+    Evidence,
+    Gap,
+    MemtestRun,
+    Outcome,
+    PhaseRecord,
+    Problem,
+    RungResult,
+)
+from hvrig.model.finding import Finding, Origin
+from hvrig.model.memory import Range
+from hvrig.model.phase import Phase
+from hvrig.verdict.judge import judge, phase_at
+
+HYPERVISOR = Range(0x40400000, 0x449E6000)
+BANK = Range(0x40000000, 0x54000000)
+
+
+def rung(size: str, outcome: Outcome = Outcome.PASS, cause: Cause | None = None, reason: str = "") -> RungResult:
+    done = outcome is Outcome.PASS
+    return RungResult(
+        size=size,
+        outcome=outcome,
+        cause=cause,
+        reason=reason,
+        run=MemtestRun(wanted_bytes=1 << 26, got_bytes=1 << 26, locked=done, done=done, test="Random Value"),
+        exit_status=0 if done else None,
+        seconds=4.0,
+        coverage=Coverage(16384, (BankShare(BANK, 0, 81920),), HYPERVISOR, 0),
+        marker_seen=True,
+    )
+
+
+PHASES = tuple(
+    PhaseRecord(phase, float(i), i + 1.0, i * 1000)
+    for i, phase in enumerate(
+        [Phase.POWER, Phase.UBOOT, Phase.LOAD, Phase.HYPERVISOR, Phase.ROOT_LINUX, Phase.SSH, Phase.GATE]
+    )
+)
+GOOD = Evidence(place="desk", ladder=("1G", "2G"), phases=PHASES, rungs=(rung("1G"), rung("2G")), log_level="info")
+MMIO = Finding(
+    kind="unhandled-mmio-fault",
+    origin=Origin.HYPERVISOR,
+    offset=6500,
+    t=6.5,
+    zone=0,
+    cpu=1,
+    fields={"address": 0xB600000, "size": 1, "is_write": True},
+)
+
+
+def test_everything_proven_is_a_pass() -> None:
+    verdict = judge(GOOD)
+    assert (verdict.outcome, verdict.cause, verdict.exit_status) == (Outcome.PASS, None, 0)
+    assert "no page of the hypervisor was in its hands" in verdict.summary
+
+
+def test_a_pass_does_not_claim_pages_it_did_not_compare() -> None:
+    blind = replace(GOOD, rungs=tuple(replace(r, coverage=None) for r in GOOD.rungs))
+    verdict = judge(blind)
+    assert verdict.outcome is Outcome.PASS
+    assert "is not known" in verdict.summary
+    assert "hypervisor.start" in verdict.remedy
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        replace(GOOD, rungs=()),
+        replace(GOOD, rungs=GOOD.rungs[:1]),
+        replace(GOOD, rungs=GOOD.rungs[::-1]),
+        replace(GOOD, ladder=(), rungs=()),
+    ],
+)
+def test_a_ladder_that_was_not_climbed_is_never_a_pass(evidence: Evidence) -> None:
+    verdict = judge(evidence)
+    assert (verdict.outcome, verdict.cause, verdict.exit_status) == (Outcome.INFRA, Cause.NO_EVIDENCE, 3)
+
+
+def test_a_hypervisor_fault_names_address_access_and_rung() -> None:
+    failed = replace(rung("2G", Outcome.FAIL, Cause.HYPERVISOR_FAULT), run=MemtestRun(got_bytes=1 << 31))
+    verdict = judge(replace(GOOD, rungs=(rung("1G"), failed), findings=(MMIO,)))
+    assert (verdict.outcome, verdict.cause, verdict.exit_status) == (Outcome.FAIL, Cause.HYPERVISOR_FAULT, 1)
+    assert verdict.phase is Phase.GATE
+    for part in ("0xb600000", "write, 1 byte", "zone 0", "CPU 1", "2G", "trying mlock", "1G passed before"):
+        assert part in verdict.summary
+
+
+def test_a_fault_with_memtester_on_the_hypervisors_pages_says_so() -> None:
+    held = Coverage(100, (), HYPERVISOR, 42)
+    verdict = judge(replace(GOOD, rungs=(replace(rung("1G"), coverage=held),), findings=(MMIO,)))
+    assert "42 pages" in verdict.summary
+
+
+def test_the_hypervisor_comes_before_the_kernel_and_both_before_a_lost_lab() -> None:
+    oops = Finding(kind="kernel-oops", origin=Origin.KERNEL, offset=6400, t=6.4)
+    lost = Problem(Cause.LAB, Phase.GATE, "SSH was lost", "look")
+    assert judge(replace(GOOD, findings=(oops, MMIO), problem=lost)).cause is Cause.HYPERVISOR_FAULT
+    assert judge(replace(GOOD, findings=(oops,), problem=lost)).cause is Cause.KERNEL_FAULT
+    verdict = judge(replace(GOOD, problem=lost))
+    assert (verdict.outcome, verdict.cause, verdict.exit_status) == (Outcome.INFRA, Cause.LAB, 3)
+
+
+def test_an_oom_kill_is_no_fault_of_the_hypervisor() -> None:
+    oom = Finding(kind="oom-kill", origin=Origin.KERNEL, offset=6400, t=6.4)
+    too_big = rung("2G", Outcome.INFRA, Cause.USAGE, "was killed: it needs 2048 MiB of 1900 MiB")
+    verdict = judge(replace(GOOD, findings=(oom,), rungs=(rung("1G"), too_big)))
+    assert (verdict.outcome, verdict.cause, verdict.exit_status) == (Outcome.INFRA, Cause.USAGE, 2)
+    assert "1900 MiB" in verdict.summary
+
+
+@pytest.mark.parametrize(
+    ("offset", "outcome", "cause"),
+    [(1500, Outcome.INFRA, Cause.LAB), (6500, Outcome.FAIL, Cause.UNEXPECTED_RESET)],
+    ids=["in U-Boot", "in the gate"],
+)
+def test_a_reset_is_the_labs_before_the_hypervisor_runs(offset: int, outcome: Outcome, cause: Cause) -> None:
+    reset = Finding(kind="unexpected-reset", origin=Origin.BOARD, offset=offset, t=0.0)
+    verdict = judge(replace(GOOD, findings=(reset,)))
+    assert (verdict.outcome, verdict.cause) == (outcome, cause)
+
+
+def test_pages_of_the_hypervisor_in_memtesters_hands_fail_a_rung_that_passed() -> None:
+    layout = rung("2G", Outcome.FAIL, Cause.LAYOUT, "memtester held 16304 pages of the hypervisor's memory")
+    verdict = judge(replace(GOOD, rungs=(rung("1G"), layout)))
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAIL, Cause.LAYOUT)
+    assert "16304 pages" in verdict.summary
+    assert "Reserve" in verdict.remedy
+
+
+def test_silence_is_a_hang_only_while_the_cable_is_sound() -> None:
+    hung = replace(GOOD, rungs=(rung("1G"), rung("2G", Outcome.FAIL, Cause.HANG, "no answer for 30 s")))
+    assert judge(hung).cause is Cause.HANG
+    assert judge(hung).outcome is Outcome.FAIL
+    torn = judge(replace(hung, gaps=(Gap(10, 6.0, None, "connection closed"),)))
+    assert (torn.outcome, torn.cause) == (Outcome.INFRA, Cause.NO_EVIDENCE)
+    boot = Problem(Cause.HANG, Phase.ROOT_LINUX, "no prompt", "look")
+    assert judge(replace(GOOD, rungs=(), problem=boot)).outcome is Outcome.FAIL
+    assert judge(replace(GOOD, rungs=(), problem=boot, gaps=(Gap(10, 6.0, 8.0, "x"),))).outcome is Outcome.INFRA
+
+
+def test_a_gap_refuses_a_pass() -> None:
+    verdict = judge(replace(GOOD, gaps=(Gap(6200, 6.0, 8.0, "adapter unplugged"),)))
+    assert (verdict.outcome, verdict.cause) == (Outcome.INFRA, Cause.NO_EVIDENCE)
+    for part in ("byte 6200", "2.0 s", "adapter unplugged"):
+        assert part in verdict.summary
+
+
+@pytest.mark.parametrize(
+    ("level", "outcome"),
+    [
+        ("off", Outcome.INFRA),
+        ("OFF", Outcome.INFRA),
+        ("error", Outcome.PASS),
+        ("warn", Outcome.PASS),
+        (None, Outcome.PASS),
+    ],
+)
+def test_a_mute_hypervisor_proves_nothing(level: str | None, outcome: Outcome) -> None:
+    assert judge(replace(GOOD, log_level=level)).outcome is outcome
+
+
+def test_an_interrupted_run_is_not_a_pass() -> None:
+    verdict = judge(replace(GOOD, problem=Problem(Cause.INTERRUPTED, Phase.GATE, "interrupted", "")))
+    assert (verdict.outcome, verdict.exit_status) == (Outcome.INFRA, 3)
+
+
+def test_phase_at_is_the_one_that_had_begun() -> None:
+    assert phase_at(GOOD, 0) is Phase.POWER
+    assert phase_at(GOOD, 2999) is Phase.LOAD
+    assert phase_at(GOOD, 10**9) is Phase.GATE
