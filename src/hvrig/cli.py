@@ -28,7 +28,7 @@ from hvrig.model.run import (
 )
 from hvrig.pipeline import prepare_place, run_gate
 from hvrig.report.text import to_text
-from hvrig.report.verdict_json import to_json
+from hvrig.report.verdict_json import to_json_text
 from hvrig.terminal import Terminal
 
 _places_option = click.option(
@@ -77,8 +77,9 @@ def run(place: str, places: Path, ladder: str | None, keep_on: bool, artifacts: 
         keep_on=keep_on,
     )
     with Terminal(RichConsole(stderr=as_json)) as observer:
-        verdict, folder = run_gate(prepare_place(options), options, observer)
-    click.echo(to_json(verdict) if as_json else to_text(verdict, folder))
+        result = run_gate(prepare_place(options), options, observer)
+    verdict = result.verdict
+    click.echo(to_json_text(verdict, result.started) if as_json else to_text(verdict, result.folder), nl=not as_json)
     sys.exit(EXIT_INTERRUPTED if verdict.cause is Cause.INTERRUPTED else verdict.exit_status)
 
 
@@ -96,13 +97,13 @@ def places(places: Path) -> None:
         else:
             board = "virtual board" if place.rack else "board"
             click.echo(f"{name}: {board}, ladder {', '.join(place.gate.ladder)}")
-    for error in wrong:
-        click.echo(str(error), err=True)
+    for mistake in wrong:
+        click.echo(str(mistake), err=True)
     if wrong:
         sys.exit(2)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM (a CI job that is cancelled) ends a run in the same order as Ctrl-C."""
     raise KeyboardInterrupt
 

@@ -13,7 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +40,7 @@ from hvrig.model.run import RunOptions
 from hvrig.report.junit import to_junit
 from hvrig.report.store import ArtifactStore
 from hvrig.report.timeline import Timeline
-from hvrig.report.verdict_json import to_json
+from hvrig.report.verdict_json import to_json_text
 from hvrig.verdict.judge import NO_FAULT_KINDS, judge
 from hvrig.virtual.images import default_cache, ensure_images
 from hvrig.virtual.rack_process import Rack
@@ -148,8 +149,9 @@ class Run:
     def __enter__(self) -> Run:
         """Raises LabError when the evidence's folder cannot be made; anything later is in the verdict."""
         with ExitStack() as stack:
-            self._store = ArtifactStore(self._options.artifacts, self.place.name)
-            timeline = stack.enter_context(Timeline(self._store.folder / "timeline.jsonl"))
+            self._store = ArtifactStore(self._options.artifacts, self.place.name, datetime.now(UTC))
+            stack.callback(self._store.close)
+            timeline = Timeline(self._store.timeline, self._clock)
             live = self._observer
 
             def tell_both(event: Event) -> None:
@@ -164,6 +166,11 @@ class Run:
     def folder(self) -> Path:
         """Where this run's evidence lies."""
         return self._store.folder
+
+    @property
+    def started(self) -> datetime:
+        """When the run began, in UTC."""
+        return self._store.started
 
     def _open_bench(self) -> tuple[LabgridBench, Console]:
         """labgrid's target, and its UART recorded from now on."""
@@ -412,13 +419,22 @@ class Run:
             fault_to_abort_s=self._fault_to_abort_s,
         )
         verdict = judge(evidence, self._versions)
-        self._store.write("verdict.json", to_json(verdict))
-        self._store.write("junit.xml", to_junit(verdict))
+        self._store.write("verdict.json", to_json_text(verdict, self._store.started))
+        self._store.write("junit.xml", to_junit(verdict, self._store.started))
         return verdict
 
 
-def run_gate(place: Place, options: RunOptions, observer: Observer) -> tuple[Verdict, Path]:
-    """The whole main job: boot, gate, power off, verdict; and the folder of the evidence.
+@dataclass(frozen=True)
+class RunResult:
+    """A run that is over: its verdict, the folder of its evidence, and when it began (UTC)."""
+
+    verdict: Verdict
+    folder: Path
+    started: datetime
+
+
+def run_gate(place: Place, options: RunOptions, observer: Observer) -> RunResult:
+    """The whole main job: boot, gate, power off, verdict.
 
     Raises LabError when the evidence's folder cannot be made. A Ctrl-C ends the run in order: the board goes
     off, the verdict says that it was interrupted.
@@ -432,7 +448,7 @@ def run_gate(place: Place, options: RunOptions, observer: Observer) -> tuple[Ver
         except KeyboardInterrupt as interrupt:
             run.note(interrupt)
             run.close()
-        return run.verdict(), run.folder
+        return RunResult(run.verdict(), run.folder, run.started)
 
 
 class _InterruptKeys:

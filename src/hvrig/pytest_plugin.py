@@ -248,6 +248,6 @@ class HilSession:
         return self.verdict
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM (a CI job that is cancelled) ends a session in the same order as Ctrl-C."""
     raise KeyboardInterrupt

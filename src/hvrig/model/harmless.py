@@ -46,3 +46,9 @@ def _visible(character: str) -> str:
 
 def _spread(found: re.Match[str]) -> str:
     return " ".join(found[0])
+
+
+def last_lines(data: bytes, count: int = 10, width: int = 200) -> str:
+    """The last `count` lines of console bytes that are not blank, harmless, each cut to its last `width` characters."""
+    lines = (line.rstrip() for line in harmless(data.decode("utf-8", "replace")).split("\n"))
+    return "\n".join([line[-width:] for line in lines if line][-count:])
