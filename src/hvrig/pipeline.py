@@ -11,7 +11,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,17 +20,17 @@ from pathlib import Path
 from types import TracebackType
 
 from hvrig.board.console import Console
-from hvrig.boot.sequence import await_hypervisor, await_root_linux, console_alive
-from hvrig.boot.uboot_dialogue import UBoot
+from hvrig.boot.guest_dialogue import console_alive
+from hvrig.boot.sequence import bring_up
 from hvrig.gate.ladder import Ladder
-from hvrig.gate.shell_paramiko import ParamikoShell
+from hvrig.gate.shell_paramiko import ParamikoShell, connect
 from hvrig.lab.labgrid_bench import LabgridBench
 from hvrig.lab.places import load_place, with_rack
 from hvrig.model.bench import RackPorts
 from hvrig.model.deadline import Clock, Deadline
 from hvrig.model.errors import BoardError, HvrigError, LabError, UsageError
 from hvrig.model.evidence import BootedFile, Cause, Evidence, PhaseRecord, Problem, RungResult, Verdict
-from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Origin, WatchEvent
+from hvrig.model.finding import Alarm, Finding, Mark, Milestone, WatchEvent
 from hvrig.model.memory import Range
 from hvrig.model.phase import Phase
 from hvrig.model.place import Place, UBootSettings
@@ -135,6 +135,7 @@ class Run:
         self._findings: list[Finding] = []
         self._milestones: list[Milestone] = []
         self._phases: list[PhaseRecord] = []
+        self._in_phase = False
         self._booted: tuple[BootedFile, ...] = ()
         self._rungs: tuple[RungResult, ...] = ()
         self._problem: Problem | None = None
@@ -243,6 +244,8 @@ class Run:
                 self._observer(FaultSeen(event))
             elif isinstance(event, Finding):
                 with self._lock:
+                    # The same fault again, with how often it came: it takes the place of the first telling.
+                    self._findings = [f for f in self._findings if (f.kind, f.offset) != (event.kind, event.offset)]
                     self._findings.append(event)
                 if event.is_fault:
                     self._observer(FaultSeen(event))
@@ -264,20 +267,35 @@ class Run:
 
     # --- phases ----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _phase(self, phase: Phase) -> Iterator[None]:
+    def entered(self, phase: Phase) -> None:
+        """A phase begins, and the one before it has gone well (`hvrig.boot.sequence.BootListener`)."""
+        self._leave_phase()
         began = self._clock()
         self._phases.append(PhaseRecord(phase, began, None, self._uart_offset))
-        index = len(self._phases) - 1
+        self._in_phase = True
         self._observer(PhaseBegan(phase, self._uart_offset))
-        yield
+
+    def loaded(self, file: BootedFile) -> None:
+        """An image is in the board's memory, and proven (`hvrig.boot.sequence.BootListener`)."""
+        self._booted = (*self._booted, file)
+        self._observer(Step(f"{file.name}: {file.size} bytes, CRC-32 {file.crc32:08x} proven on the board"))
+
+    def _leave_phase(self) -> None:
+        if not self._in_phase:
+            return
+        self._in_phase = False
         ended = self._clock()
-        self._phases[index] = replace(self._phases[index], t_end=ended)
-        self._observer(PhaseEnded(phase, ended - began))
+        last = self._phases[-1]
+        self._phases[-1] = replace(last, t_end=ended)
+        self._observer(PhaseEnded(last.phase, ended - last.t_start))
+
+    @property
+    def _phase(self) -> Phase | None:
+        return self._phases[-1].phase if self._phases else None
 
     def note(self, error: BaseException) -> None:
         """Keep an error that came from outside the stages as the run's problem, unless it has one already."""
-        self._record(error, self._phases[-1].phase if self._phases else None)
+        self._record(error, self._phase)
 
     def _record(self, error: BaseException, phase: Phase | None) -> None:
         """Keep the first cause: what follows from it is not news."""
@@ -290,14 +308,15 @@ class Run:
         try:
             yield
         except FaultStoppedBoot:
-            pass
-        except HvrigError as error:
-            self._record(error, self._phases[-1].phase if self._phases else None)
+            pass  # the fault is in the findings
         except BaseException as error:
-            self._record(error, self._phases[-1].phase if self._phases else None)
-            raise
+            self._record(error, self._phase)
+            if not isinstance(error, HvrigError):
+                raise
         if self._latch.is_set:
             self._console_grace()
+        else:
+            self._leave_phase()
 
     def _console_grace(self) -> None:
         """After a fault the UART is recorded on for a moment: the other CPUs report too."""
@@ -321,19 +340,27 @@ class Run:
             self._boot()
 
     def _boot(self) -> None:
-        with self._phase(Phase.POWER):
-            bench, console = self._open_bench()
-            self._bench_off(bench, console)
+        self.entered(Phase.POWER)
+        bench, console = self._open_bench()
+        deadlines = self.place.deadlines
+        bench.power.off(Deadline(deadlines.power_s))
+        if console.offset:
+            time.sleep(POWER_OFF_SETTLE_S)
+        with self._lock:
+            self._watch.expect_boot()
+        self._booted = ()
         with console.tap() as tap:
-            self._boot_on(bench, console, _WatchedTap(tap, self._latch))
-        with self._phase(Phase.SSH):
-            deadlines = self.place.deadlines
-            self._shell = ParamikoShell.connect(bench.ssh, self.place.ssh, Deadline(deadlines.ssh_s))
-            self._versions.update(_board_versions(self._shell, Deadline(deadlines.command_s)))
+            with _InterruptKeys(console, self.place.uboot):
+                bench.power.on(Deadline(deadlines.power_s))
+            bring_up(_WatchedTap(tap, self._latch), self.place, self, self._clock)
+        self.entered(Phase.SSH)
+        self._shell = connect(bench.ssh, self.place.ssh, Deadline(deadlines.ssh_s))
+        self._versions.update(_board_versions(self._shell, Deadline(deadlines.command_s)))
 
     def gate(self) -> None:
         """Climb the ladder. What fails is in the verdict."""
-        with self._problems_kept(), self._phase(Phase.GATE):
+        with self._problems_kept():
+            self.entered(Phase.GATE)
             shell = self._shell
             assert shell is not None, "gate() comes after a boot() that went well"
             ladder = Ladder(
@@ -354,7 +381,7 @@ class Run:
             try:
                 ladder.climb()
             finally:
-                self._rungs = ladder.results
+                self._rungs = tuple(ladder.results)
                 self._fault_to_abort_s = ladder.fault_to_abort_s
 
     def _console_alive(self, deadline: Deadline) -> bool:
@@ -362,11 +389,9 @@ class Run:
         with self._console.tap() as tap:
             return console_alive(tap, deadline)
 
-    @contextmanager
-    def tests(self) -> Iterator[None]:
-        """The phase in which a person's own tests use the board."""
-        with self._phase(Phase.TESTS):
-            yield
+    def begin_tests(self) -> None:
+        """From here on a person's own tests use the board."""
+        self.entered(Phase.TESTS)
 
     # --- what tests may use ----------------------------------------------------------------------------------
 
@@ -384,6 +409,7 @@ class Run:
             self._shell.close()
             self._shell = None
         self._boot()
+        self.entered(Phase.TESTS)
 
     # --- the verdict -----------------------------------------------------------------------------------------
 

@@ -228,7 +228,7 @@ class HilSession:
     def begin_test(self, name: str, *, is_gate: bool) -> None:
         """From here on a fault belongs to test `name`."""
         if self._test is None and not is_gate:
-            self._stack.enter_context(self.run.tests())
+            self.run.begin_tests()
         self._test = None if is_gate else name
         self._alarms_before = self.run.alarms
 
