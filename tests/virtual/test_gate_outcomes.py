@@ -1,0 +1,158 @@
+"""The whole pipeline on the virtual board: what it says when the hypervisor, or the lab, is at fault."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import Finished, VirtualBench, finished, run_hvrig
+
+pytestmark = pytest.mark.virtual_board
+
+
+def test_an_under_reserved_hypervisor_is_caught_by_the_last_rung(tmp_path: Path) -> None:
+    done = run_hvrig(tmp_path, "--place", "virtual-under-reserved")
+    assert done.status == 1
+    assert done.rungs == [("64M", "pass"), ("128M", "pass"), ("256M", "pass"), ("768M", "fail")]
+    assert (done.verdict["outcome"], done.verdict["cause"]) == ("fail", "hypervisor-fault")
+    faults = [fault for fault in done.verdict["faults"] if fault["kind"] == "unhandled-mmio-fault"]
+    assert faults
+    assert all(re.fullmatch(r"0x[0-9a-f]+", fault["address"]) for fault in faults)
+    assert 0 <= done.verdict["fault_to_abort_s"] < 1
+    # The report of both CPUs is in the raw log: UART recording went on after the first.
+    log = (done.folder / "uart.log").read_bytes()
+    assert log.count(b"unhandled mmio fault") == 2
+    assert {fault["cpu"] for fault in faults} == {0, 1}
+
+
+def test_a_silent_overlap_is_found_by_the_pages_alone(tmp_path: Path) -> None:
+    done = run_hvrig(tmp_path, "--place", "virtual-silent", "--ladder", "768M")
+    assert done.status == 1
+    assert (done.verdict["outcome"], done.verdict["cause"]) == ("fail", "layout")
+    rung = done.verdict["rungs"][0]
+    held = rung["coverage"]["hypervisor_pages"]
+    assert held > 1000
+    assert str(held) in done.verdict["summary"]
+    assert (rung["exit_status"], rung["locked"], rung["got_bytes"]) == (0, True, 768 << 20)
+    assert done.verdict["faults"] == []
+
+
+def test_a_dead_outlet_is_infra(bench: VirtualBench) -> None:
+    bench.break_it("outlet-silent")
+    done = bench.run(deadlines={"power_s": 3.0}, seconds=60)
+    assert_infra(done, phase="power", said="did not answer")
+    assert "power" in done.verdict["remedy"]
+
+
+def test_a_dead_relay_is_infra(bench: VirtualBench) -> None:
+    bench.break_it("relay-dead")
+    done = bench.run(deadlines={"first_byte_s": 2.0, "uboot_s": 4.0}, seconds=60)
+    assert_infra(done, phase="power", said="UART")
+
+
+def test_a_silent_uart_is_infra(bench: VirtualBench) -> None:
+    bench.break_it("uart-cut")
+    done = bench.run(deadlines={"first_byte_s": 2.0, "uboot_s": 4.0}, seconds=60)
+    assert_infra(done, phase="power", said="UART")
+    assert "cable" in done.verdict["remedy"]
+
+
+def test_a_file_missing_from_tftp_is_infra(bench: VirtualBench) -> None:
+    kernel = {"path": "${rack}/tftp/Image", "address": 0x50400000, "remote": "no-such-file"}
+    done = bench.run(images={"kernel": kernel}, seconds=60)
+    assert_infra(done, phase="load", said="no-such-file")
+
+
+def test_a_wrong_ssh_key_is_infra(bench: VirtualBench) -> None:
+    key = bench.folder / "other_key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    done = bench.run(ssh={"key": str(key)}, seconds=60)
+    assert_infra(done, phase="ssh", said=str(key))
+
+
+def test_a_wrong_host_key_is_infra(bench: VirtualBench) -> None:
+    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+    done = bench.run(ssh={"host_key": other}, seconds=60)
+    assert_infra(done, phase="ssh", said="host key")
+
+
+def test_a_board_that_stands_still_in_a_rung_is_a_hang(bench: VirtualBench) -> None:
+    process = bench.start("virtual", "--ladder", "64M,128M", deadlines={"stall_s": 3.0, "probe_s": 2.0})
+    await_event(bench.folder, "rung-progress", size="128M")
+    bench.break_it("freeze")
+    frozen = time.monotonic()
+    output, _ = process.communicate(timeout=60)
+    done = finished(bench.folder, process.returncode, output)
+    assert time.monotonic() - frozen < 25
+    assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (1, "fail", "hang")
+    assert done.rungs == [("64M", "pass"), ("128M", "fail")]
+
+
+def test_a_uart_lost_for_a_while_refuses_a_pass(bench: VirtualBench) -> None:
+    process = bench.start("virtual", "--ladder", "64M,128M")
+    await_event(bench.folder, "rung-progress", size="64M")
+    bench.break_it("uart-disconnect", b"1")
+    output, _ = process.communicate(timeout=120)
+    done = finished(bench.folder, process.returncode, output)
+    assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (3, "infra", "no-evidence")
+    assert len(done.verdict["gaps"]) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["u-boot", "root-linux", "gate"])
+def test_an_interrupted_run_leaves_the_board_off_and_its_evidence(
+    bench: VirtualBench, moment: str, number: signal.Signals
+) -> None:
+    process = bench.start("virtual", "--ladder", "128M")
+    await_event(bench.folder, "phase-began", phase=moment)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    done = finished(bench.folder, process.returncode, output)
+    assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (130, "infra", "interrupted")
+    assert done.verdict["phase"] == moment
+    assert (done.folder / "uart.log").stat().st_size > 0
+    status = bench.status()
+    assert (status["on"], status["qemu_pid"], status["uart_clients"]) == (False, None, 0)
+
+
+def test_a_rung_that_cannot_fit_is_a_usage_error(bench: VirtualBench) -> None:
+    done = bench.run("virtual", "--ladder", "64M,2G", seconds=60)
+    assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (2, "infra", "usage")
+    assert "2G" in done.verdict["summary"]
+    assert done.verdict["rungs"] == []
+
+
+def test_a_board_may_be_kept_on(bench: VirtualBench) -> None:
+    done = bench.run("virtual", "--ladder", "16M", "--keep-on", seconds=60)
+    assert done.status == 0
+    status = bench.status()
+    assert status["on"]
+    assert status["qemu_pid"] is not None
+
+
+def assert_infra(done: Finished, *, phase: str, said: str) -> None:
+    assert (done.status, done.verdict["outcome"]) == (3, "infra"), done.output
+    assert done.verdict["phase"] == phase
+    assert said in done.verdict["summary"]
+    assert done.verdict["remedy"]
+    assert done.verdict["rungs"] == []
+
+
+def await_event(folder: Path, event: str, seconds: float = 60, **fields: str) -> None:
+    """Wait until hvrig's own timeline holds such an event."""
+    timeline = folder / "artifacts" / "latest" / "timeline.jsonl"
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        lines = timeline.read_text(encoding="utf-8").splitlines() if timeline.exists() else []
+        for line in lines:
+            entry = json.loads(line)
+            if entry["event"] == event and all(entry.get(key) == value for key, value in fields.items()):
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"no {event} {fields} within {seconds} s")
