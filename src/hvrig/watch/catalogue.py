@@ -1,0 +1,409 @@
+"""Every kind of fault and fact that the watch knows, and the marks of a boot: one table.
+
+Sources: hvisor's `src/memory/mmio.rs`, `src/zone.rs`, `src/panic.rs`, `src/arch/aarch64/trap.rs` and its
+issue 221; Linux `kernel/panic.c`, `arch/arm64/kernel/traps.c`, `arch/arm64/mm/fault.c`, `kernel/rcu/tree_stall.h`,
+`kernel/watchdog.c`, `kernel/hung_task.c`, `mm/oom_kill.c`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hvrig.model.finding import Mark, Origin
+from hvrig.watch.words import Words
+
+# Where a kernel message begins: at a line's beginning, after what a progress display wrote over itself, or after
+# printk's timestamp (with CONFIG_PRINTK_CALLER the thread or CPU, too), which may stand in the middle of a guest line.
+_MESSAGE = rb"(?:\A|(?<=[\r\x08])|\[ {0,5}\d{1,7}\.\d{6}\](?:\[ {0,5}[TC]\d{1,7}\])? )"
+# A panic of a kernel without timestamps, in the middle of memtester's `trying mlock ...` or `testing  12`.
+_PANIC = rb"(?:" + _MESSAGE + rb"|(?<=[.\d]))"
+# A firmware's banner begins with a newline of its own.
+_LINE = rb"(?:\A|(?<=\r))"
+# Words in quotes are what somebody searches for.
+_UNQUOTED = rb"(?:\A|(?<=[^'\"`=]))"
+_HVISOR_TARGET = rb"\(hvisor[\w:]{0,80}\) "
+
+# A pretty-printed structure's last line; `},` ends an inner one, however the indentation came through.
+_CLOSING_BRACE = rb"^\s{0,8}\}(?!,)"
+
+_HEX = rb"(0x[0-9a-fA-F]{1,16})"
+
+
+class FieldType(enum.Enum):
+    """How a field's text becomes its value."""
+
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One value of a report: the pattern's first group. A `required` one that is not found is named as missing."""
+
+    pattern: bytes
+    type: FieldType = FieldType.INTEGER
+    required: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of fault or fact.
+
+    words: any of them begins a report. sample: a line as it came from a board or as the source prints it.
+    max_lines: after so many lines the report is complete; `end` matches the line that completes it earlier.
+    absorbs: kinds whose words belong to this report while it is open.
+    zone, cpu: patterns in the report's text, used where the log line's prefix does not say.
+    line_is_message: the line itself, without its prefix, is the field `message`.
+    """
+
+    name: str
+    origin: Origin
+    words: tuple[Words, ...]
+    sample: str
+    meaning: str
+    remedy: str
+    max_lines: int = 1
+    end: bytes | None = None
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    absorbs: frozenset[str] = frozenset()
+    zone: bytes | None = None
+    cpu: bytes | None = None
+    line_is_message: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkWords:
+    """The words of one mark; `text` is a pattern in the line up to the words' end whose group says which one."""
+
+    mark: Mark
+    words: Words
+    text: bytes | None = None
+    step: int = 0
+
+
+MMIO_FAULT = "unhandled-mmio-fault"
+MMIO_HANDLER_ERROR = "mmio-handler-error"
+HYPERVISOR_PANIC = "hypervisor-panic"
+KERNEL_PANIC = "kernel-panic"
+OOM_KILL = "oom-kill"
+UNEXPECTED_RESET = "unexpected-reset"
+LAYOUT = "hypervisor-layout"
+LOG_LEVEL = "log-level"
+
+# The words of `mmio_handle_access`'s own log line, which follows an MMIO fault's report.
+HANDLE_ACCESS = Words(b"mmio_handle_access: ", before=_UNQUOTED)
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        name=MMIO_FAULT,
+        origin=Origin.HYPERVISOR,
+        words=(
+            Words(b"unhandled mmio fault", before=_UNQUOTED + rb"(?:Zone \d{1,3} )?"),
+            Words(b"MMIOAccess {", before=_UNQUOTED),
+        ),
+        sample="[WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {",
+        meaning="A zone touched an address that the hypervisor finds in none of the zone's regions.",
+        remedy="If the address is the zone's own RAM, the hypervisor's tables were overwritten: compare the "
+        "reserved-memory of root-linux's device tree with [skernel, hv_end). If it lies in the hypervisor's range, "
+        "the device tree gives Linux what board.rs excludes. Otherwise the zone's regions lack something.",
+        max_lines=40,
+        end=_CLOSING_BRACE,
+        fields={
+            "address": Field(rb"\baddress: " + _HEX + rb","),
+            "size": Field(rb"\bsize: " + _HEX + rb","),
+            "is_write": Field(rb"\bis_write: (true|false),", FieldType.BOOLEAN),
+            "value": Field(rb"\bvalue: " + _HEX + rb","),
+        },
+        zone=rb"[Zz]one (\d{1,3}) unhandled",
+        line_is_message=False,
+    ),
+    Kind(
+        name=MMIO_HANDLER_ERROR,
+        origin=Origin.HYPERVISOR,
+        words=(HANDLE_ACCESS, Words(b"mmio handler returned error", before=_UNQUOTED)),
+        sample="[ERROR 0] (hvisor::arch::aarch64::trap:251) mmio_handle_access: [src/memory/mmio.rs:110:13] "
+        "Invalid argument",
+        meaning="An access that the hypervisor had to handle for a zone failed. With LOG=error this is all that is "
+        "printed of an unhandled MMIO fault.",
+        remedy="Build hvisor with LOG=warn or more to see the address; then as for unhandled-mmio-fault.",
+        fields={
+            "file": Field(rb"\[([\w./-]{1,200}):\d{1,7}:\d{1,5}\]", FieldType.TEXT, required=False),
+            "line": Field(rb"\[[\w./-]{1,200}:(\d{1,7}):\d{1,5}\]", required=False),
+        },
+    ),
+    Kind(
+        name=HYPERVISOR_PANIC,
+        origin=Origin.HYPERVISOR,
+        words=(Words(b"panic occurred: ", before=_UNQUOTED), Words(b"PanicInfo {", before=_UNQUOTED)),
+        sample="[ERROR 1] (hvisor::panic:24) panic occurred: PanicInfo {",
+        meaning="The hypervisor panicked; that CPU loops for ever and the board hangs.",
+        remedy="If it is tied to an MMIO fault, begin there. A panic without one, at a place that cannot fail, such "
+        "as src/cpu_data.rs, also comes of overwritten memory: check the reservation.",
+        max_lines=40,
+        end=_CLOSING_BRACE,
+        fields={
+            "message": Field(rb"\bmessage: (?>Some\(\s{0,40})?+(?!\))(\S.{0,400}?),?\s{0,4}\n", FieldType.TEXT),
+            "file": Field(rb'\bfile: "([^"\n]{1,200})"', FieldType.TEXT),
+            "line": Field(rb"\bline: (\d{1,7}),"),
+            "col": Field(rb"\bcol: (\d{1,5}),"),
+        },
+        absorbs=frozenset({"zone-error"}),
+        line_is_message=False,
+    ),
+    Kind(
+        name="el2-exception",
+        origin=Origin.HYPERVISOR,
+        words=(
+            Words(b"EL2 Exception: ", before=_UNQUOTED),
+            Words(b"Unsupported Exception EC", before=_UNQUOTED),
+        ),
+        sample="EL2 Exception: Data Abort, ELR_EL2: 0x40412340, ESR_EL2: 0x96000045, FAR_EL2: 0xdeadbeef000",
+        meaning="The hypervisor itself took an exception, or a zone one that the hypervisor has no handler for.",
+        remedy="Look ELR_EL2 up in hvisor's ELF. A wild FAR_EL2 means overwritten memory: check the reservation.",
+        fields={
+            "elr": Field(rb"ELR(?:_EL2)?[:=] ?" + _HEX, required=False),
+            "esr": Field(rb"ESR(?:_EL2)?[:=] ?" + _HEX, required=False),
+            "far": Field(rb"FAR(?:_EL2)?[:=] ?" + _HEX, required=False),
+        },
+    ),
+    Kind(
+        name="hypercall-error",
+        origin=Origin.HYPERVISOR,
+        words=(Words(b"hypercall error:", before=_UNQUOTED),),
+        sample="[ERROR 0] (hvisor::arch::aarch64::trap:290) hypercall error: [src/hypercall/mod.rs:120:13] "
+        "Invalid argument",
+        meaning="The hypervisor refused a call of hvisor.ko or hvisor-tool.",
+        remedy="Check that hvisor, hvisor.ko and hvisor-tool are of one version, and the zone's JSON.",
+    ),
+    Kind(
+        name="instruction-fetch-failure",
+        origin=Origin.HYPERVISOR,
+        words=(Words(b"Failed to fetch instruction", tail=(rb"[^s\n]",), before=_UNQUOTED),),
+        sample="[ERROR 0] (hvisor::arch::aarch64::trap:205) Failed to fetch instruction at 0x50fd22c8",
+        meaning="A zone executed at an address that stage 2 does not map.",
+        remedy="Check the zone's RAM regions, the entry point, and the hypervisor's reservation.",
+    ),
+    Kind(
+        name="zone-error",
+        origin=Origin.HYPERVISOR,
+        words=(
+            Words(b"root zone has some error", before=_UNQUOTED),
+            Words(b" has some error, please shut", before=rb"[Zz]one \d{1,3}"),
+        ),
+        sample="[ERROR 2] (hvisor::zone:417) zone 1 has some error, please shut down it",
+        meaning="The hypervisor gave a zone up.",
+        remedy="The reason stands above it on the UART: begin with the first finding.",
+        zone=rb"[Zz]one (\d{1,3}) has",
+    ),
+    Kind(
+        name=KERNEL_PANIC,
+        origin=Origin.KERNEL,
+        words=(Words(b"Kernel panic - not syncing", before=_PANIC),),
+        sample="[   12.345678] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b",
+        meaning="root-linux panicked.",
+        remedy="If it is tied to another kernel fault, begin there; else with its message.",
+    ),
+    Kind(
+        name="kernel-oops",
+        origin=Origin.KERNEL,
+        words=(
+            Words(b"Unable to handle kernel", before=_MESSAGE),
+            Words(b"Internal error: ", tail=(rb"[^s\n]",), before=_MESSAGE),
+            Words(b"Oops: ", before=_MESSAGE),
+            Words(b"Oops - ", before=_MESSAGE),
+            Words(b"Oops [#", before=_MESSAGE),
+            Words(b"Oops[#", before=_MESSAGE),
+        ),
+        sample="[   12.345678] Unable to handle kernel NULL pointer dereference at virtual address 0000000000000010",
+        meaning="root-linux's kernel did something it must not.",
+        remedy="Read the call trace in the excerpt. Random oopses under memory load point at overwritten memory.",
+        max_lines=60,
+        end=rb"---\[ end trace",
+        cpu=rb"\bCPU: (\d{1,4}) ",
+        absorbs=frozenset({"kernel-oops"}),
+    ),
+    Kind(
+        name="kernel-bug",
+        origin=Origin.KERNEL,
+        words=(
+            Words(b"BUG: ", tail=(rb"[^s\n]",), before=_MESSAGE),
+            Words(b"BUG: s", tail=(rb"[^o\n]",), before=_MESSAGE),  # `BUG: soft lockup` is its own kind
+            Words(b"kernel BUG at ", before=_MESSAGE),
+        ),
+        sample="[   12.345678] kernel BUG at mm/slub.c:4132!",
+        meaning="root-linux's kernel found itself in a state that cannot be.",
+        remedy="Read the message and the call trace in the excerpt.",
+        max_lines=60,
+        end=rb"---\[ end trace",
+        cpu=rb"\bCPU: (\d{1,4}) ",
+        absorbs=frozenset({"kernel-oops"}),
+    ),
+    Kind(
+        name="serror",
+        origin=Origin.KERNEL,
+        words=(Words(b"SError Interrupt on CPU", before=_MESSAGE),),
+        sample="[   12.345678] SError Interrupt on CPU1, code 0x00000000be000011 -- SError",
+        meaning="The hardware reported an asynchronous error, often of an access to an address that nobody answers.",
+        remedy="Check device addresses in the device tree, and power and clocks of the device last touched.",
+        cpu=rb"on CPU ?(\d{1,4})",
+    ),
+    Kind(
+        name="external-abort",
+        origin=Origin.KERNEL,
+        words=(
+            Words(b"Internal error: synchronous ", before=_MESSAGE),
+            Words(b"Unhandled fault: synchronous ", before=_MESSAGE),
+        ),
+        sample="[   12.345678] Internal error: synchronous external abort: 0000000096000010 [#1] SMP",
+        meaning="root-linux touched an address that no device or memory answers.",
+        remedy="Check that the device tree holds only what the zone may touch.",
+        max_lines=60,
+        end=rb"---\[ end trace",
+        cpu=rb"\bCPU: (\d{1,4}) ",
+        absorbs=frozenset({"kernel-oops"}),
+    ),
+    Kind(
+        name="rcu-stall",
+        origin=Origin.KERNEL,
+        words=(
+            Words(b"self-detected stall on CPU", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
+            Words(b"detected stalls on CPUs/tasks", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
+            Words(b"detected expedited stalls on", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
+        ),
+        sample="[   47.123456] rcu: INFO: rcu_preempt self-detected stall on CPU",
+        meaning="A CPU of root-linux did not come round for many seconds.",
+        remedy="Often another CPU is gone, stopped in the hypervisor: look for hypervisor findings above.",
+    ),
+    Kind(
+        name="soft-lockup",
+        origin=Origin.KERNEL,
+        words=(Words(b"BUG: soft lockup - CPU#", before=_MESSAGE + rb"(?:watchdog: )?"),),
+        sample="[   60.123456] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [memtester:214]",
+        meaning="A CPU of root-linux ran kernel code for many seconds without a break.",
+        remedy="As for rcu-stall. On an overloaded virtual board it can be the host's fault.",
+        cpu=rb"CPU#(\d{1,4})",
+    ),
+    Kind(
+        name="hung-task",
+        origin=Origin.KERNEL,
+        words=(Words(b" blocked for more than ", before=_MESSAGE + rb"INFO: task .{1,80}:\d{1,10}"),),
+        sample="[  243.123456] INFO: task kworker/0:1:123 blocked for more than 120 seconds.",
+        meaning="A task of root-linux has waited for minutes, often for storage or a lock.",
+        remedy="Look at what it waits for in the call trace that follows on the UART.",
+    ),
+    Kind(
+        name=OOM_KILL,
+        origin=Origin.KERNEL,
+        words=(
+            Words(b"Out of memory: Kill", before=_MESSAGE),
+            Words(b"Memory cgroup out of memory: Kill", before=_MESSAGE),
+        ),
+        sample="[   33.123456] Out of memory: Killed process 214 (memtester) total-vm:788072kB, anon-rss:741048kB",
+        meaning="root-linux had no memory left and killed a process: the size is wrong for this board. "
+        "Not a hypervisor fault.",
+        remedy="Lower the ladder's highest size, or find out who took the memory.",
+        fields={
+            "pid": Field(rb"process (\d{1,10})", required=False),
+            "process": Field(rb"process \d{1,10},? \(([^)\n]{1,64})\)", FieldType.TEXT, required=False),
+        },
+    ),
+    Kind(
+        name=UNEXPECTED_RESET,
+        origin=Origin.BOARD,
+        words=(),
+        sample="U-Boot 2023.01+dfsg-2+deb12u3 (Jun 22 2026 - 08:38:07 +0000)",
+        meaning="SPL, U-Boot or the hypervisor began anew although nobody asked for it. The field `seen` is the mark "
+        "that came out of turn, `phase` where the board was.",
+        remedy="Look at the power supply and watchdogs; then at what was printed last before it.",
+        fields={
+            "seen": Field(b"", FieldType.TEXT),
+            "phase": Field(b"", FieldType.TEXT),
+        },
+        line_is_message=False,
+    ),
+    Kind(
+        name=LAYOUT,
+        origin=Origin.FACT,
+        words=(
+            Words(b"__core_end = 0x", before=_HVISOR_TARGET),
+            Words(b"mem_pool_start = 0x", before=_HVISOR_TARGET),
+            Words(b"hv_end = 0x", before=_HVISOR_TARGET),
+        ),
+        sample="[INFO  0] (hvisor:117) hv_end = 0x447b0000",
+        meaning="Where the hypervisor says it lies. One finding a boot: complete with `hv_end`, else when Linux boots.",
+        remedy="Nothing: it is compared with what root-linux may use.",
+        fields={
+            "skernel": Field(rb"start HVISOR at " + _HEX + rb"!"),
+            "core_end": Field(rb"__core_end = " + _HEX + rb"\s"),
+            "mem_pool_start": Field(rb"mem_pool_start = " + _HEX + rb"\s"),
+            "hv_end": Field(rb"hv_end = " + _HEX + rb"\s"),
+        },
+        line_is_message=False,
+    ),
+    Kind(
+        name=LOG_LEVEL,
+        origin=Origin.FACT,
+        words=(Words(b"log_level: ", before=rb"build_mode: \w{1,20}, "),),
+        sample="[INFO  0] (hvisor:121) build_mode: debug, log_level: info, arch: aarch64, stats: off",
+        meaning="The hypervisor's log level, fixed when it was built. Below warn, silence is no evidence.",
+        remedy="Build hvisor with LOG=warn or more.",
+        fields={"log_level": Field(rb"\blog_level: (\w{1,16}),", FieldType.TEXT)},
+        line_is_message=False,
+    ),
+)
+
+_DDR = Words(b"DDR V", tail=(rb"\d", rb"\.", rb"\d", rb"\d", rb" ", *[rb"[0-9a-f]"] * 6))
+
+# `step` orders what comes once in a boot: a step that is not above the last one means that the board began anew.
+MARKS: tuple[MarkWords, ...] = (
+    MarkWords(mark=Mark.SPL, words=_DDR, step=1),
+    MarkWords(mark=Mark.SPL, words=Words(b"U-Boot TPL 20", before=_LINE), step=1),
+    MarkWords(mark=Mark.SPL, words=Words(b"U-Boot SPL board init", before=_LINE), step=2),
+    MarkWords(mark=Mark.SPL, words=Words(b"U-Boot SPL 20", before=_LINE), step=3),
+    MarkWords(
+        mark=Mark.UBOOT_BANNER,
+        # U-Boot's command `version` prints the banner, too.
+        words=Words(
+            b"U-Boot 20",
+            tail=(rb"\d", rb"\d", rb"\.", rb"\d", rb"\d", rb"[ +.-]"),
+            before=_LINE,
+            unless=rb"version\s{1,4}",
+        ),
+        step=4,
+    ),
+    MarkWords(mark=Mark.AUTOBOOT, words=Words(b" to stop autoboot", before=rb"Hit .{0,20}key")),
+    MarkWords(mark=Mark.STARTING_KERNEL, words=Words(b"Starting kernel ...", before=_LINE)),
+    MarkWords(mark=Mark.HYPERVISOR_HELLO, words=Words(b"Hello, start HVISOR")),
+    MarkWords(
+        mark=Mark.CPU_ENTERED,
+        words=Words(b" has entered.", before=rb"(?:Primary|Secondary) CPU \d{1,3}"),
+        text=rb"CPU (\d{1,3}) has entered\.\Z",
+    ),
+    MarkWords(mark=Mark.LINUX_BOOTING, words=Words(b"Booting Linux on physical CPU", before=_MESSAGE)),
+    MarkWords(
+        mark=Mark.ECHO,
+        words=Words(b"hvrig-mark-", tail=(rb"[0-9a-f]",) * 16),  # hvrig.model.marker.MARKER
+        text=rb"(hvrig-mark-[0-9a-f]{16})\Z",
+    ),
+)
+
+BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
+
+
+def as_markdown() -> str:
+    """The fault catalogue as a page: docs/fault-catalogue.md."""
+    parts = [
+        "# Fault catalogue\n\n"
+        "What hvrig's watch finds on the UART. Made from `hvrig.watch.catalogue` by\n"
+        "`python -c \"from hvrig.watch.catalogue import as_markdown; print(as_markdown(), end='')\"`.\n"
+    ]
+    for kind in KINDS:
+        fields = ", ".join(f"`{name}`" for name in kind.fields) or "none of its own"
+        parts.append(
+            f"\n## {kind.name}\n\n{kind.meaning}\n\n    {kind.sample}\n\n"
+            f"- origin: {kind.origin.value}\n- fields: {fields}\n- what to do: {kind.remedy}\n"
+        )
+    return "".join(parts)

@@ -1,0 +1,310 @@
+"""The watch: every byte of the UART goes through it, and faults, facts and milestones come out."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Origin, WatchEvent
+from hvrig.watch import catalogue
+from hvrig.watch.boot_order import BootOrder
+from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS, Kind, MarkWords
+from hvrig.watch.escapes import EscapeRemover
+from hvrig.watch.harmless import harmless
+from hvrig.watch.report import Report
+from hvrig.watch.tally import Tally
+from hvrig.watch.words import Hit, WordFinder, Words
+
+# Larger blocks are taken in pieces, so that memory stays bounded and an offset is soon found.
+_BLOCK = 4096
+# How far back from its words a line's beginning and prefix are looked for: further than any `before` reaches, so that
+# the beginning of this stretch is never taken for a line's.
+_CONTEXT = 512
+# Reports that are open at once; one more closes the oldest.
+_OPEN_REPORTS = 8
+# A kernel panic that comes within so many bytes after another kernel fault comes of it.
+_KERNEL_PANIC_WITHIN = 16384
+
+_Meaning = Kind | MarkWords
+
+
+def _table() -> list[tuple[Words, _Meaning]]:
+    kinds: list[tuple[Words, _Meaning]] = [(words, kind) for kind in KINDS for words in kind.words]
+    return kinds + [(mark.words, mark) for mark in MARKS]
+
+
+_TABLE = _table()
+_FINDER = WordFinder([words for words, _ in _TABLE])
+_BEFORE = [re.compile(rb"(?:" + words.before + rb")\Z") for words, _ in _TABLE]
+_UNLESS = [re.compile(rb"(?:" + words.unless + rb")\Z") if words.unless else None for words, _ in _TABLE]
+
+# The two shapes of hvisor's log prefix, and printk's timestamp; the group is hvisor's CPU.
+_LOG_PREFIX = re.compile(
+    rb"\[(?:ERROR|WARN|INFO|DEBUG|TRACE) {1,3}(\d{1,3})\]"
+    rb"|\[ {0,5}\d{1,7}\.\d{6}\](?: (?:ERROR|WARN|INFO|DEBUG|TRACE) {1,2}CPU(\d{1,3}))?"
+)
+
+
+@dataclass
+class _Incident:
+    """An access that the hypervisor could not handle; its error line and its panic follow."""
+
+    offset: int
+    cpu: int | None
+    answered: bool
+    panicked: bool = False
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What stands before words: the last of their line's `text`, and of what is `above`, within `_CONTEXT`."""
+
+    text: bytes
+    above: bytes
+
+
+class Watch:
+    """Turns the bytes of one UART into events. Pure; never raises, whatever the bytes; bounded memory.
+
+    The same bytes give the same events however they are cut into blocks. An event's `t` is that of the block with
+    the byte that decided it; a finding's `t` is that of its first words.
+
+    - An `Alarm` comes with a fault's first words, its `Finding` with the same offset when the report is complete,
+      cut off, or flushed. Every fault finding had an alarm. Repeats (same kind, CPU, zone and values; numbers in
+      messages aside) give neither: they are counted, and the finding is given once more, with its `count` and the
+      same offset, at `flush` or when the next boot begins.
+    - What is found belongs to one boot: after a `flush` or with a new boot, the same fault is new again.
+    - `hypervisor-layout` is one finding a boot, with what was printed until `hv_end`, or until Linux boots.
+    """
+
+    def __init__(self) -> None:
+        self._escapes = EscapeRemover()
+        # Clean text from position `_base` on; words are looked for from `_scan` on, the open report's next piece
+        # begins at `_piece`.
+        self._text = b""
+        self._base = 0
+        self._scan = 0
+        self._piece = 0
+        self._open: list[Report] = []
+        self._order = BootOrder()
+        self._tally = Tally()
+        self._incidents: deque[_Incident] = deque(maxlen=16)
+        self._kernel_fault: int | None = None  # offset of the last one that was no panic
+        self._layout: Finding | None = None
+        self._layout_told = False
+
+    def expect_boot(self) -> None:
+        """Power was cycled or a reboot was asked for: the next SPL, U-Boot and hello are in turn."""
+        self._order.expect_boot()
+
+    def feed(self, data: bytes, t: float) -> list[WatchEvent]:
+        """Take the next bytes, which came at monotonic time `t`."""
+        events: list[WatchEvent] = []
+        for start in range(0, len(data), _BLOCK):
+            self._take(data[start : start + _BLOCK], t, events)
+        return events
+
+    def flush(self, t: float) -> list[WatchEvent]:
+        """End of recording, or of a chapter of it: open reports are closed with what they have, repeats counted."""
+        events: list[WatchEvent] = []
+        self._end_chapter(self._base + len(self._text), t, events)
+        return events
+
+    def _take(self, block: bytes, t: float, events: list[WatchEvent]) -> None:
+        text = self._text = self._text + self._escapes.clean(block)
+        base, end = self._base, self._base + len(self._text)
+        scan = self._scan - base
+        while hit := _FINDER.find(text, scan):
+            scan = hit.end
+            self._words(hit, t, events)
+        self._scan = max(base + scan, end - _FINDER.max_width + 1)
+        if self._open:
+            self._read_lines(end, t, events)
+        keep = max(0, self._scan - _CONTEXT - _FINDER.max_width)
+        if self._open:
+            keep = min(keep, self._piece)
+        if keep > base:
+            self._text, self._base = text[keep - base :], keep
+            self._escapes.forget_before(keep)
+
+    def _words(self, hit: Hit, t: float, events: list[WatchEvent]) -> None:
+        start, end = self._base + hit.start, self._base + hit.end
+        self._read_lines(end, t, events)
+        line = self._line_before(hit.start)
+        before = _BEFORE[hit.index].search(line.text)
+        unless = _UNLESS[hit.index]
+        if before is None or (unless is not None and unless.search(line.above)):
+            return
+        words, meaning = _TABLE[hit.index]
+        if isinstance(meaning, MarkWords):
+            said = line.text + self._text[hit.start : hit.end]
+            self._mark(meaning, said, start, end, t, events)
+            return
+        prefix = next(reversed(list(_LOG_PREFIX.finditer(line.text, max(0, len(line.text) - 256)))), None)
+        lead = min(before.start(), prefix.start()) if prefix else before.start()
+        number = prefix and (prefix[1] or prefix[2])
+        cpu = int(number) if number else None
+        if not self._belongs_to_open_report(words, hit.index, meaning, cpu, t, events):
+            self._begin_report(meaning, hit.index, start - (len(line.text) - lead), cpu, t, events)
+
+    def _line_before(self, index: int) -> _Line:
+        first = max(0, index - _CONTEXT)
+        context = self._text[first:index]
+        newline = context.rfind(b"\n")
+        if newline >= 0:
+            return _Line(context[newline + 1 :], context[: newline + 1])
+        return _Line(context, b"")
+
+    def _mark(self, mark: MarkWords, said: bytes, start: int, end: int, t: float, events: list[WatchEvent]) -> None:
+        turn = self._order.see(mark.mark, mark.step)
+        offset = self._escapes.offset_of(start)
+        if turn.begins:
+            self._end_chapter(start, t, events)
+        if turn.reset_in is not None:
+            events.append(Alarm(catalogue.UNEXPECTED_RESET, Origin.BOARD, offset, t))
+            events.append(
+                Finding(
+                    kind=catalogue.UNEXPECTED_RESET,
+                    origin=Origin.BOARD,
+                    offset=offset,
+                    t=t,
+                    fields={"seen": mark.mark.value, "phase": turn.reset_in.value},
+                    excerpt=harmless(self._text[max(0, end - self._base - _CONTEXT) : end - self._base]),
+                )
+            )
+        found = re.search(mark.text, said) if mark.text is not None else None
+        events.append(Milestone(mark.mark, offset, t, found[1].decode("ascii") if found else ""))
+        if mark.mark is Mark.LINUX_BOOTING:
+            self._tell_layout(events)
+        elif mark.mark is Mark.HYPERVISOR_HELLO:
+            self._begin_report(BY_NAME[catalogue.LAYOUT], -1, start, None, t, events)
+
+    def _belongs_to_open_report(
+        self, words: Words, index: int, kind: Kind, cpu: int | None, t: float, events: list[WatchEvent]
+    ) -> bool:
+        """Whether these words are part of a report that is open, or the line that follows one."""
+        if words is catalogue.HANDLE_ACCESS:
+            for incident in reversed(self._incidents):
+                if not incident.answered and _may_be_same(incident.cpu, cpu):
+                    incident.answered = True
+                    for report in [each for each in self._open if each.offset == incident.offset]:
+                        self._close(report, t, events)
+                    return True
+        for report in reversed(self._open):
+            own_line = report.lines == 0 or kind.origin is Origin.KERNEL
+            if kind is report.kind and index not in report.words_seen and own_line:
+                report.words_seen.add(index)
+                return True
+            if kind is not report.kind and kind.name in report.kind.absorbs:
+                return True
+        return False
+
+    def _begin_report(
+        self, kind: Kind, words: int, start: int, cpu: int | None, t: float, events: list[WatchEvent]
+    ) -> None:
+        if self._open:
+            self._open[-1].take(self._text[self._piece - self._base : start - self._base])
+        if kind.origin is Origin.HYPERVISOR and cpu is not None:
+            # A CPU prints its reports one after the other: a new one means that the last is over.
+            for before in [each for each in self._open if each.kind.origin is Origin.HYPERVISOR and each.cpu == cpu]:
+                self._close(before, t, events)
+        if len(self._open) == _OPEN_REPORTS:
+            self._close(self._open[0], t, events)
+        self._piece = start
+        report = Report(kind, offset=self._escapes.offset_of(start), t=t, cpu=cpu, words=words)
+        self._open.append(report)
+        if kind.origin is Origin.FACT:
+            return
+        if kind.name in (catalogue.MMIO_FAULT, catalogue.MMIO_HANDLER_ERROR):
+            answered = _TABLE[words][0] is catalogue.HANDLE_ACCESS
+            self._incidents.append(_Incident(report.offset, cpu, answered))
+        if kind.origin is Origin.KERNEL and kind.name not in (catalogue.KERNEL_PANIC, catalogue.OOM_KILL):
+            self._kernel_fault = report.offset
+        if self._tally.alarm(kind.name, cpu):
+            report.alarmed = True
+            events.append(Alarm(kind.name, kind.origin, report.offset, t))
+
+    def _read_lines(self, until: int, t: float, events: list[WatchEvent]) -> None:
+        """Hand the text before position `until` to the open reports, as far as it is whole lines or full."""
+        while self._open:
+            report = self._open[-1]
+            full = self._piece + report.room
+            first, last = self._piece - self._base, min(until, full) - self._base
+            newline = self._text.find(b"\n", first, last)
+            if newline >= 0:
+                last = newline + 1
+            elif full > until:
+                return
+            self._piece = self._base + last
+            if report.take(self._text[first:last]):
+                self._close(report, t, events)
+
+    def _close(self, report: Report, t: float, events: list[WatchEvent]) -> None:
+        self._open.remove(report)
+        finding = report.finding()
+        if finding.kind == catalogue.LAYOUT:
+            self._gather_layout(finding, events)
+            return
+        if finding.kind == catalogue.LOG_LEVEL:
+            if not finding.missing:
+                events.append(finding)
+            return
+        finding = replace(finding, tied_to=self._cause_of(finding))
+        if not self._tally.add(finding):
+            return
+        if not report.alarmed:
+            events.append(Alarm(finding.kind, finding.origin, finding.offset, t))
+        events.append(finding)
+
+    def _cause_of(self, finding: Finding) -> int | None:
+        """The offset of the fault that this panic comes of."""
+        if finding.kind == catalogue.HYPERVISOR_PANIC:
+            message = str(finding.fields.get("message", "has some error"))
+            if "has some error" not in message and "mmio_handle_access" not in message:
+                return None
+            for incident in reversed(self._incidents):
+                before = incident.offset < finding.offset
+                if before and not incident.panicked and _may_be_same(incident.cpu, finding.cpu):
+                    incident.panicked = True
+                    return incident.offset
+        elif finding.kind == catalogue.KERNEL_PANIC and self._kernel_fault is not None:
+            near = 0 < finding.offset - self._kernel_fault <= _KERNEL_PANIC_WITHIN
+            return self._kernel_fault if near else None
+        return None
+
+    def _gather_layout(self, part: Finding, events: list[WatchEvent]) -> None:
+        if self._layout_told:
+            return
+        known = self._layout if self._layout is not None else replace(part, fields={}, excerpt="")
+        new = {name: value for name, value in part.fields.items() if name not in known.fields}
+        if new:
+            fields: Mapping[str, int | bool | str] = {**known.fields, **new}
+            missing = tuple(name for name in BY_NAME[catalogue.LAYOUT].fields if name not in fields)
+            self._layout = replace(known, fields=fields, missing=missing, excerpt=known.excerpt + part.excerpt)
+            if "hv_end" in new:
+                self._tell_layout(events)
+
+    def _tell_layout(self, events: list[WatchEvent]) -> None:
+        if self._layout is not None:
+            events.append(self._layout)
+            self._layout, self._layout_told = None, True
+
+    def _end_chapter(self, until: int, t: float, events: list[WatchEvent]) -> None:
+        """Close all that is open; what comes after position `until` is new."""
+        self._read_lines(until, t, events)
+        if self._open and self._piece < until:
+            self._open[-1].take(self._text[self._piece - self._base : until - self._base])
+        for report in tuple(self._open):
+            self._close(report, t, events)
+        self._tell_layout(events)
+        self._layout_told = False
+        events.extend(self._tally.close())
+        self._incidents.clear()
+        self._kernel_fault = None
+
+
+def _may_be_same(one: int | None, other: int | None) -> bool:
+    """Whether two CPU numbers, either of which may be unknown, can mean the same CPU."""
+    return one is None or other is None or one == other

@@ -1,0 +1,31 @@
+"""What the watch's tests share: the captures, and events without their times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hvrig.model.finding import WatchEvent
+from hvrig.watch import Watch
+
+CAPTURES = Path(__file__).parents[2] / "data" / "uart"
+
+
+@pytest.fixture
+def capture() -> Callable[[str], bytes]:
+    """The bytes of a capture, by name."""
+    return lambda name: (CAPTURES / name).read_bytes()
+
+
+@pytest.fixture
+def watched() -> Callable[[bytes], list[WatchEvent]]:
+    """All events of a whole stream, flushed, with all times 0."""
+
+    def run(data: bytes) -> list[WatchEvent]:
+        watch = Watch()
+        return [replace(event, t=0.0) for event in watch.feed(data, 0.0) + watch.flush(0.0)]
+
+    return run

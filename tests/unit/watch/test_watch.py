@@ -1,0 +1,403 @@
+from __future__ import annotations
+
+import re
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Origin, WatchEvent
+from hvrig.watch import Watch
+from hvrig.watch.catalogue import KINDS, MARKS
+
+Capture = Callable[[str], bytes]
+Watched = Callable[[bytes], list[WatchEvent]]
+
+QEMU = ["hvisor-qemu-ok", "hvisor-qemu-stock-ok", "hvisor-qemu-fault", "hvisor-qemu-fault-log-error"]
+
+
+def findings(events: Sequence[WatchEvent]) -> list[Finding]:
+    return [event for event in events if isinstance(event, Finding)]
+
+
+def faults(events: Sequence[WatchEvent]) -> list[Finding]:
+    return [finding for finding in findings(events) if finding.is_fault]
+
+
+def alarms(events: Sequence[WatchEvent]) -> list[Alarm]:
+    return [event for event in events if isinstance(event, Alarm)]
+
+
+def marks(events: Sequence[WatchEvent]) -> list[tuple[Mark, str]]:
+    return [(event.mark, event.text) for event in events if isinstance(event, Milestone)]
+
+
+def fed(blocks: Sequence[bytes]) -> list[WatchEvent]:
+    """All events of the blocks and a flush, with all times 0."""
+    watch = Watch()
+    events = [event for block in blocks for event in watch.feed(block, 0.0)] + watch.flush(0.0)
+    return [replace(event, t=0.0) for event in events]
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+# --- the captures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hvisor-qemu-ok.raw.log", "hvisor-qemu-stock-ok.raw.log", "uart-rk3588-boot.log"])
+def test_nothing_is_wrong_in_the_good_captures(name: str, capture: Capture, watched: Watched) -> None:
+    events = watched(capture(name))
+    assert faults(events) == []
+    assert alarms(events) == []
+
+
+def test_marks_and_facts_of_a_boot(capture: Capture, watched: Watched) -> None:
+    events = watched(capture("hvisor-qemu-ok.raw.log"))
+    assert marks(events) == [
+        (Mark.UBOOT_BANNER, ""),
+        (Mark.AUTOBOOT, ""),
+        (Mark.STARTING_KERNEL, ""),
+        *[(Mark.HYPERVISOR_HELLO, "")] * 4,
+        *[(Mark.CPU_ENTERED, cpu) for cpu in "0213"],
+        (Mark.LINUX_BOOTING, ""),
+    ]
+    layout, level = findings(events)
+    assert layout.kind == "hypervisor-layout"
+    assert layout.origin is Origin.FACT
+    assert layout.fields == {
+        "skernel": 0x40400000,
+        "core_end": 0x405B0000,
+        "mem_pool_start": 0x407B0000,
+        "hv_end": 0x447B0000,
+    }
+    assert level.kind == "log-level"
+    assert level.fields == {"log_level": "info"}
+
+
+def test_marks_of_an_rk3588(capture: Capture, watched: Watched) -> None:
+    events = watched(capture("uart-rk3588-boot.log") + b"\r\n\r\nU-Boot 2017.09-g5f53abfa1e (Dec 26 2022)\r\n")
+    assert [mark for mark, _ in marks(events)] == [Mark.SPL, Mark.SPL, Mark.SPL, Mark.AUTOBOOT, Mark.UBOOT_BANNER]
+    assert faults(events) == []
+
+
+def test_the_fault_capture(capture: Capture, watched: Watched) -> None:
+    data = capture("hvisor-qemu-fault.raw.log")
+    events = watched(data)
+    fault, tied, other = faults(events)
+    assert fault.kind == "unhandled-mmio-fault"
+    assert (fault.zone, fault.cpu) == (0, 0)
+    assert fault.fields == {"address": 0x407BF000, "size": 1, "is_write": True, "value": 0xFFFF0000007BF000}
+    assert data[fault.offset :].startswith(b"[\x1b[93mWARN ")
+    assert fault.excerpt.startswith("[WARN  0] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {\n")
+    assert fault.excerpt.endswith("}\n")
+    assert tied.fields["message"] == "root zone has some error"
+    assert tied.tied_to == fault.offset
+    assert (other.kind, other.tied_to) == ("hypervisor-panic", None)
+    assert other.fields["file"] == "src/cpu_data.rs"
+    assert {alarm.offset for alarm in alarms(events)} == {fault.offset, tied.offset, other.offset}
+
+
+def test_the_fault_without_its_own_line(capture: Capture, watched: Watched) -> None:
+    events = watched(capture("hvisor-qemu-fault-log-error.raw.log"))
+    layout, *rest = findings(events)
+    assert layout.fields == {"skernel": 0x40400000}
+    assert layout.missing == ("core_end", "mem_pool_start", "hv_end")
+    panic, access, tied = rest
+    assert (panic.kind, panic.fields["file"], panic.tied_to) == ("hypervisor-panic", "src/cpu_data.rs", None)
+    assert access.kind == "mmio-handler-error"
+    assert access.fields["message"] == "mmio_handle_access: [src/memory/mmio.rs:110:13] Invalid argument"
+    assert (tied.kind, tied.fields["file"], tied.tied_to) == ("hypervisor-panic", "src/zone.rs", access.offset)
+
+
+def test_issue_221_two_cpus_kept_apart(capture: Capture, watched: Watched) -> None:
+    one, one_panic, two, two_panic = faults(watched(capture("uart-issue221.log")))
+    assert (one.zone, one.cpu, one.fields["address"], one.fields["is_write"]) == (0, 1, 0xB600000, True)
+    assert (two.zone, two.cpu, two.fields["address"], two.fields["is_write"]) == (0, 0, 0x3EC045A08, False)
+    assert (one_panic.cpu, one_panic.tied_to) == (1, one.offset)
+    assert (two_panic.cpu, two_panic.tied_to) == (0, two.offset)
+    assert one_panic.fields == two_panic.fields
+    assert one.missing == two.missing == one_panic.missing == two_panic.missing == ()
+
+
+# --- alarms and reports -----------------------------------------------------------------------------------------------
+
+MMIO_LINE = b"[WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {\r\n"
+
+
+def test_an_alarm_comes_with_the_words_and_before_the_newline() -> None:
+    watch = Watch()
+    assert watch.feed(b"got  768MB, trying mlock ...[WARN  1] (x:1) Zone 0 unhandled mmio faul", 1.0) == []
+    assert watch.feed(b"t", 2.0) == [Alarm("unhandled-mmio-fault", Origin.HYPERVISOR, 28, 2.0)]
+    assert watch.feed(b" MMIOAccess {\r\n address: 0x1000,\r\n", 3.0) == []
+    (finding,) = findings(watch.flush(4.0))
+    assert finding.t == 2.0
+    assert finding.fields == {"address": 0x1000}
+    assert finding.missing == ("size", "is_write", "value")
+
+
+def test_a_report_that_never_ends_is_cut_off() -> None:
+    watch = Watch()
+    watch.feed(MMIO_LINE, 1.0)
+    (finding,) = findings(watch.feed(b"guest line\r\n" * 50, 2.0))
+    assert finding.missing == ("address", "size", "is_write", "value")
+    assert len(finding.excerpt.splitlines()) == 40
+
+
+def test_a_fault_in_a_line_without_an_end() -> None:
+    watch = Watch()
+    events = watch.feed(b"\x08|\x08/" * 5000 + b"EL2 Exception: Data Abort, " + b"\x08|\x08/" * 5000, 1.0)
+    assert [alarm.kind for alarm in alarms(events)] == ["el2-exception"]
+    assert [finding.kind for finding in findings(events)] == ["el2-exception"]
+
+
+def test_a_cpus_report_cut_by_another_cpus_whole_report() -> None:
+    other = MMIO_LINE.replace(b"WARN  1", b"WARN  0") + (
+        b"    address: 0x2000,\r\n    size: 0x2,\r\n    is_write: true,\r\n    value: 0x22,\r\n}\r\n"
+    )
+    first = b"    address: 0x1000,\r\n    si"
+    second = b"    size: 0x1,\r\n    is_write: false,\r\n    value: 0x11,\r\n}\r\n"
+    inner, outer = faults(fed([MMIO_LINE + first + other + second]))
+    assert (inner.cpu, inner.fields) == (0, {"address": 0x2000, "size": 2, "is_write": True, "value": 0x22})
+    assert (outer.cpu, outer.fields) == (1, {"address": 0x1000, "size": 1, "is_write": False, "value": 0x11})
+
+
+def test_a_line_without_an_end_is_cut_where_it_is_however_it_comes() -> None:
+    other = b"[ERROR 0] (hvisor:1) hypercall error: " + b"y" * 4070
+    data = MMIO_LINE + other + b"    address: 0x1000,\r\n    size: 0x1,\r\n}\r\n"
+    events = fed([data])
+    assert faults(events)[1].fields == {"address": 0x1000, "size": 1}
+    assert fed(cut(data, 512)) == events
+
+
+def test_a_fault_causes_one_panic() -> None:
+    panic = (
+        b"[ERROR 1] (hvisor::panic:24) panic occurred: PanicInfo {\r\n    message: root zone has some error,\r\n"
+        b'    location: Location {\r\n        file: "src/%s.rs",\r\n        line: 1,\r\n        col: 2,\r\n'
+        b"    },\r\n}\r\n"
+    )
+    fault, first, second = faults(fed([MMIO_LINE + b"}\r\n" + panic % b"zone" + panic % b"cpu"]))
+    assert (first.tied_to, second.tied_to) == (fault.offset, None)
+    watch = Watch()
+    watch.feed(MMIO_LINE + b"}\r\n", 0.0)
+    watch.flush(0.0)
+    assert [each.tied_to for each in faults(watch.feed(panic % b"zone", 0.0))] == [None]
+
+
+def test_a_fault_without_its_closing_brace_ends_with_the_line_that_follows_it() -> None:
+    watch = Watch()
+    watch.feed(MMIO_LINE + b"    address: 0x1000,\r\n", 1.0)
+    follows = b"[ERROR 1] (hvisor::arch::aarch64::trap:251) mmio_handle_access: [src/memory/mmio.rs:110:13] Inv\r\n"
+    (fault,) = watch.feed(follows, 2.0)
+    assert isinstance(fault, Finding)
+    assert fault.fields == {"address": 0x1000}
+
+
+def test_the_second_of_two_access_errors_is_a_finding_of_its_own() -> None:
+    error = b"[ERROR 1] (hvisor::arch::aarch64::trap:251) mmio_handle_access: [src/memory/mmio.rs:110:13] Inv\r\n"
+    assert [each.kind for each in faults(fed([MMIO_LINE + b"}\r\n" + error + error]))] == [
+        "unhandled-mmio-fault",
+        "mmio-handler-error",
+    ]
+
+
+def test_the_timestamped_log_shape() -> None:
+    line = b"guest[   12.345678] WARN  CPU3 hvisor: (hvisor::memory::mmio:109) Zone 2 unhandled mmio fault MMIOAccess {"
+    (fault,) = faults(fed([line + b"\n}\n"]))
+    assert (fault.cpu, fault.zone, fault.offset) == (3, 2, 5)
+
+
+def test_an_oops_its_details_and_its_panic() -> None:
+    kernel = (
+        b"[    9.000000] Unable to handle kernel NULL pointer dereference at virtual address 0000000000000010\r\n"
+        b"[    9.000001] Internal error: Oops: 0000000096000004 [#1] SMP\r\n"
+        b"[    9.000002] CPU: 1 PID: 214 Comm: memtester Not tainted 6.1.0\r\n"
+        b"[    9.000003] ---[ end trace 0000000000000000 ]---\r\n"
+        b"[    9.000004] Kernel panic - not syncing: Oops: Fatal exception\r\n"
+        b"[    9.000005] ---[ end Kernel panic - not syncing: Oops: Fatal exception ]---\r\n"
+    )
+    oops, panic = faults(fed([kernel]))
+    assert (oops.kind, oops.cpu) == ("kernel-oops", 1)
+    assert str(oops.fields["message"]).startswith("Unable to handle kernel NULL pointer")
+    assert (panic.kind, panic.tied_to) == ("kernel-panic", oops.offset)
+
+
+def test_an_oom_kill_says_who_was_killed() -> None:
+    line = b"[   33.123456] Out of memory: Killed process 214 (memtester) total-vm:788072kB\r\n"
+    (kill,) = faults(fed([line]))
+    assert kill.origin is Origin.KERNEL
+    assert (kill.fields["pid"], kill.fields["process"]) == (214, "memtester")
+
+
+def test_repeats_are_counted_and_told_at_the_flush() -> None:
+    stall = b"[   47.%06d] rcu: INFO: rcu_preempt self-detected stall on CPU\r\n"
+    watch = Watch()
+    events = [event for n in range(5) for event in watch.feed(stall % n, float(n))]
+    assert [type(event) for event in events] == [Alarm, Finding]
+    (counted,) = findings(watch.flush(9.0))
+    assert (counted.offset, counted.count) == (0, 5)
+    assert watch.flush(9.0) == []
+    assert [type(event) for event in watch.feed(stall % 6, 10.0)] == [Alarm, Finding]
+
+
+def test_a_second_different_fault_on_a_cpu_has_an_alarm_too() -> None:
+    line = b"[    1.000000] BUG: %s\r\n[    1.000001] ---[ end trace 0 ]---\r\n"
+    events = fed([line % b"Bad page state", line % b"KASAN: use-after-free", line % b"Bad page state"])
+    assert len({alarm.offset for alarm in alarms(events)}) == 2
+    assert {finding.count for finding in faults(events)} == {1, 2}
+
+
+def test_what_the_board_sends_cannot_control_a_terminal() -> None:
+    (fault,) = faults(fed([b"hypercall error: \x1b]0;title\x07\x9b31m\x1b[2J\x00\x08::error::x\r\n"]))
+    assert re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", fault.excerpt + str(fault.fields)) is None
+
+
+# --- marks and resets -------------------------------------------------------------------------------------------------
+
+
+def test_a_marker_is_echoed_wherever_it_stands() -> None:
+    marker = b"hvrig-mark-0123456789abcdef"
+    events = fed([b"trying mlock ..." + marker + b"\r\n"])
+    assert marks(events) == [(Mark.ECHO, marker.decode())]
+
+
+def test_a_reset_in_root_linux(capture: Capture) -> None:
+    boot = capture("hvisor-qemu-ok.raw.log")
+    events = fed([boot, boot])
+    (reset,) = faults(events)
+    assert (reset.kind, reset.origin) == ("unexpected-reset", Origin.BOARD)
+    assert reset.fields == {"seen": "u-boot-banner", "phase": "root-linux"}
+    assert (boot + boot)[reset.offset :].startswith(b"U-Boot 2023.01")
+    assert [alarm.offset for alarm in alarms(events)] == [reset.offset]
+    assert [each.kind for each in findings(events)].count("hypervisor-layout") == 2
+
+
+def test_a_boot_that_was_asked_for_is_no_reset(capture: Capture) -> None:
+    boot = capture("hvisor-qemu-ok.raw.log")
+    watch = Watch()
+    events = watch.feed(boot, 0.0)
+    watch.expect_boot()
+    events += watch.feed(boot, 0.0) + watch.flush(0.0)
+    assert faults(events) == []
+
+
+def test_a_fault_comes_anew_after_a_boot(capture: Capture) -> None:
+    boot = capture("hvisor-qemu-fault.raw.log")
+    watch = Watch()
+    first = watch.feed(boot, 0.0)
+    watch.expect_boot()
+    second = watch.feed(boot, 0.0)
+    assert [each.kind for each in faults(first)] == [each.kind for each in faults(second)]
+    assert len(alarms(second)) == 3
+
+
+def test_a_reset_closes_the_report_it_cut() -> None:
+    watch = Watch()
+    watch.feed(b"\r\n\r\nU-Boot 2023.01 (Jun 22 2026)\r\n", 0.0)
+    watch.feed(MMIO_LINE + b"    address: 0x1000,\r\n", 1.0)
+    events = watch.feed(b"\r\nDDR V1.12 52218f4949 cym 23/07/06\r\n", 2.0)
+    assert [each.kind for each in findings(events)] == ["unhandled-mmio-fault", "unexpected-reset"]
+    assert findings(events)[1].fields == {"seen": "spl", "phase": "u-boot"}
+
+
+def test_a_late_hello_is_a_reset(capture: Capture) -> None:
+    hello = b"Hello, start HVISOR at 0x40400000!\r\n"
+    (reset,) = faults(fed([capture("hvisor-qemu-ok.raw.log"), hello, hello]))
+    assert reset.fields == {"seen": "hypervisor-hello", "phase": "root-linux"}
+
+
+def test_the_version_command_of_uboot_is_no_reset() -> None:
+    banner = b"U-Boot 2023.01 (Jun 22 2026)\r\n"
+    events = fed([b"\r\n\r\n" + banner + b"=> version\r\n" + banner + b"gcc 12\r\n=> "])
+    assert faults(events) == []
+    assert marks(events) == [(Mark.UBOOT_BANNER, "")]
+
+
+# --- properties -------------------------------------------------------------------------------------------------------
+
+PIECES = st.one_of(
+    st.sampled_from(
+        [kind.sample.encode() for kind in KINDS]
+        + [words.literal for kind in KINDS for words in kind.words]
+        + [mark.words.literal for mark in MARKS]
+        + [b"\r\n", b"\n", b"}\r\n", b"\x1b[37m", b"\x1b", b"\x08|", b"    address: 0x10,\r\n", b"    line: 3,\r\n"]
+        + [b"[WARN  1] (hvisor:1) ", b"[    1.000000] ", b"hvrig-mark-0123456789abcdef", b"U-Boot 2023.01 (\r\n"]
+        + [b"Secondary CPU 3 has entered.\r\n", b"Hello, start HVISOR at 0x40400000!\r\n", b"x" * 600, b"y" * 4100]
+        + [b"[ERROR 1] mmio_handle_access: [src/a.rs:1:2] Invalid argument\r\n", b"    message: Some(\r\n"]
+    ),
+    st.binary(max_size=20),
+    st.text("abcU=x0 \r\n", max_size=30).map(str.encode),
+)
+STREAMS = st.lists(PIECES, max_size=60).map(b"".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(STREAMS, st.lists(st.integers(1, 300), min_size=1, max_size=20))
+def test_the_same_bytes_give_the_same_events_however_they_are_cut(data: bytes, sizes: list[int]) -> None:
+    blocks: list[bytes] = []
+    rest = data
+    while rest:
+        size = sizes[len(blocks) % len(sizes)]
+        blocks.append(rest[:size])
+        rest = rest[size:]
+    assert fed(blocks) == fed([data])
+
+
+@settings(max_examples=150, deadline=None)
+@given(STREAMS)
+def test_byte_by_byte_is_the_same(data: bytes) -> None:
+    assert fed(cut(data, 1)) == fed([data])
+
+
+@pytest.mark.parametrize("name", [f"{name}.raw.log" for name in QEMU] + ["uart-issue221.log", "uart-rk3588-boot.log"])
+@pytest.mark.parametrize("size", [1, 2, 7, 16, 100, 4096, 5000])
+def test_the_captures_cut_in_any_pieces(name: str, size: int, capture: Capture) -> None:
+    data = capture(name)
+    assert fed(cut(data, size)) == fed([data])
+
+
+@settings(max_examples=200, deadline=None)
+@given(STREAMS)
+def test_every_fault_had_an_alarm_and_offsets_are_in_the_stream(data: bytes) -> None:
+    events = fed([data])
+    alarmed = {(alarm.kind, alarm.offset) for alarm in alarms(events)}
+    assert all((fault.kind, fault.offset) in alarmed for fault in faults(events))
+    assert all(0 <= event.offset < len(data) for event in events)
+    assert all(fault.tied_to is None or fault.tied_to < fault.offset for fault in faults(events))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=3000), STREAMS)
+def test_never_an_exception(noise: bytes, data: bytes) -> None:
+    fed([noise, data, noise])
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"x",
+        b"\x1b",
+        b"\x1b[",
+        MMIO_LINE,
+        b"PanicInfo {",
+        b"[    1.000000] BUG: x\r\n",
+        b"Hello, start HVISOR at 0x1!\r\n",
+        b"U-Boot 2023.01 (\r\n",
+    ],
+)
+def test_memory_is_bounded_whatever_floods_in(flood: bytes) -> None:
+    watch = Watch()
+    block = flood * (4096 // len(flood))
+    for _ in range(20):
+        watch.feed(block, 0.0)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(30):
+        watch.feed(block, 0.0)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 100_000
