@@ -57,7 +57,11 @@ def measure_hvrig(count: int) -> float:
     text = console_text(count)
     watch = Watch()
     with tempfile.TemporaryDirectory() as name, streaming(text) as port:
-        console = Console(SerialEndpoint("raw", 1_500_000, host="127.0.0.1", port=port), Path(name), [watch.feed])
+
+        def sink(data: bytes, t: float) -> None:
+            watch.feed(data, t)
+
+        console = Console(SerialEndpoint("raw", 1_500_000, host="127.0.0.1", port=port), Path(name), [sink])
         began = time.monotonic()
         console.open(Deadline(10))
         while console.offset < len(text):

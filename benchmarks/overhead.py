@@ -36,7 +36,15 @@ def main() -> None:
             ],
             "hvrig": [
                 str(Path(sys.executable).with_name("hvrig")),
-                *("run", "--places", str(bench.places), "--ladder", arguments.ladder, "--artifacts", f"{name}/artifacts"),
+                *(
+                    "run",
+                    "--places",
+                    str(bench.places),
+                    "--ladder",
+                    arguments.ladder,
+                    "--artifacts",
+                    f"{name}/artifacts",
+                ),
             ],
         }
         for _ in range(arguments.rounds):

@@ -206,6 +206,8 @@ class Run:
         if self._closed:
             return
         self._closed = True
+        if self.may_go_on:
+            self._leave_phase()
         with _signals_wait(), self._stack:
             if self._shell is not None:
                 self._shell.close()
@@ -300,7 +302,7 @@ class Run:
     def _record(self, error: BaseException, phase: Phase | None) -> None:
         """Keep the first cause: what follows from it is not news."""
         if self._problem is None:
-            self._problem = _problem(error, phase)
+            self._problem = problem_of(error, phase)
 
     @contextmanager
     def _problems_kept(self) -> Iterator[None]:
@@ -435,7 +437,7 @@ class Run:
         evidence = Evidence(
             place=self.place.name,
             ladder=self.place.gate.ladder,
-            phases=_with_spl(self._phases, milestones),
+            phases=phases_with_spl(self._phases, milestones),
             findings=findings,
             rungs=self._rungs,
             gaps=console.gaps if console is not None else (),
@@ -520,7 +522,8 @@ def _signals_wait() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _problem(error: BaseException, phase: Phase | None) -> Problem:
+def problem_of(error: BaseException, phase: Phase | None) -> Problem:
+    """What an error that ended a run is to the judge; `phase` is where the run was."""
     if isinstance(error, BoardError):
         cause = Cause.HANG if error.phase.silence_is_hang else Cause.LAB
         return Problem(cause, error.phase, error.message, error.remedy, error.tail)
@@ -538,15 +541,20 @@ def _problem(error: BaseException, phase: Phase | None) -> Problem:
     )
 
 
-def _with_spl(phases: Sequence[PhaseRecord], milestones: Sequence[Milestone]) -> tuple[PhaseRecord, ...]:
-    """The phases with SPL put in where its banner was seen: hvrig does nothing in it, the board does."""
-    first = next((m for m in milestones if m.mark is Mark.SPL), None)
-    if first is None:
-        return tuple(phases)
-    after = next((m for m in milestones if m.mark is Mark.UBOOT_BANNER and m.offset > first.offset), None)
-    spl = PhaseRecord(Phase.SPL, first.t, after.t if after else None, first.offset)
-    at = next((i for i, p in enumerate(phases) if p.t_start > first.t), len(phases))
-    return (*phases[:at], spl, *phases[at:])
+def phases_with_spl(phases: Sequence[PhaseRecord], milestones: Sequence[Milestone]) -> tuple[PhaseRecord, ...]:
+    """The phases with SPL told apart from U-Boot where both were seen: hvrig only waits in it, the board does it."""
+    told: list[PhaseRecord] = []
+    for record in phases:
+        here = [m for m in milestones if record.t_start <= m.t and (record.t_end is None or m.t <= record.t_end)]
+        spl = next((m for m in here if m.mark is Mark.SPL), None)
+        if record.phase is not Phase.UBOOT or spl is None:
+            told.append(record)
+            continue
+        banner = next((m for m in here if m.mark is Mark.UBOOT_BANNER and m.offset > spl.offset), None)
+        told.append(PhaseRecord(Phase.SPL, record.t_start, banner.t if banner else None, record.uart_offset))
+        if banner is not None:
+            told.append(replace(record, t_start=banner.t, uart_offset=banner.offset))
+    return tuple(told)
 
 
 def _host_versions() -> dict[str, str]:

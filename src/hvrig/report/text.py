@@ -70,8 +70,8 @@ def _particulars(finding: Finding) -> Iterator[str]:
     if said["address"] is not None:
         yield f"address {said['address']}"
     if said["is_write"] is not None:
-        size = f" of {said['size']} bytes" if said["size"] is not None else ""
-        yield f"{'write' if said['is_write'] else 'read'}{size}"
+        size = f"{said['size']}-byte " if said["size"] is not None else ""
+        yield f"{size}{'write' if said['is_write'] else 'read'}"
     if said["value"] is not None:
         yield f"value {said['value']}"
     yield from (f"{name} {value}" for name, value in other_fields(finding).items())

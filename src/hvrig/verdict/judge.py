@@ -33,11 +33,6 @@ class _Ruling:
 
 _Rule = Callable[[Evidence], _Ruling | None]
 
-_CHECK_RESERVATION = (
-    "Reserve the hypervisor's whole memory, [skernel, hv_end), with no-map in root-linux's device tree; "
-    "docs/memory-layout.md shows how to compute it."
-)
-
 
 def judge(evidence: Evidence, versions: Mapping[str, str] | None = None) -> Verdict:
     """The verdict on `evidence`; `versions` is only carried along."""
@@ -66,8 +61,8 @@ def describe_fault(finding: Finding) -> str:
     if "address" in fields:
         parts.append(f"at {int(fields['address']):#x}")
     if "is_write" in fields:
-        size = f", {int(fields['size'])} byte" if "size" in fields else ""
-        parts.append(f"({'write' if fields['is_write'] else 'read'}{size})")
+        size = f"{int(fields['size'])}-byte " if "size" in fields else ""
+        parts.append(f"({size}{'write' if fields['is_write'] else 'read'})")
     if finding.zone is not None:
         parts.append(f"of zone {finding.zone}")
     if finding.cpu is not None:
@@ -111,6 +106,17 @@ def _held_hypervisor(evidence: Evidence) -> Coverage | None:
     return next((r.coverage for r in evidence.rungs if r.coverage and r.coverage.hypervisor_pages), None)
 
 
+def _check_reservation(evidence: Evidence) -> str:
+    known = next(
+        (r.coverage.hypervisor_range for r in evidence.rungs if r.coverage and r.coverage.hypervisor_range), None
+    )
+    where = str(known) if known is not None else "[skernel, hv_end)"
+    return (
+        f"Reserve the hypervisor's whole memory, {where}, with no-map under reserved-memory in root-linux's "
+        "device tree: what is not reserved, Linux hands out."
+    )
+
+
 def hypervisor_fault(evidence: Evidence) -> _Ruling | None:
     """The hypervisor reported a fault of its own."""
     faults = _faults(evidence, Origin.HYPERVISOR)
@@ -125,7 +131,7 @@ def hypervisor_fault(evidence: Evidence) -> _Ruling | None:
         Cause.HYPERVISOR_FAULT,
         f"The hypervisor reported {describe_fault(first)}{_while(evidence, first)}{more}"
         f"{_passed_before(evidence)}{proof}.",
-        "Linux has probably overwritten the hypervisor's tables. " + _CHECK_RESERVATION,
+        "Linux has probably overwritten the hypervisor's tables. " + _check_reservation(evidence),
         phase_at(evidence, first.offset),
     )
 
@@ -177,7 +183,7 @@ def failed_rung(evidence: Evidence) -> _Ruling | None:
     if rung.cause is Cause.HANG and evidence.gaps:
         return _dead_board_or_cable(evidence, f"during memtester {rung.size}", Phase.GATE)
     remedy = {
-        Cause.LAYOUT: _CHECK_RESERVATION,
+        Cause.LAYOUT: _check_reservation(evidence),
         Cause.MEMORY_ERROR: "Run memtester again on this board with the hypervisor's memory surely reserved; "
         "errors at the same offsets mean bad RAM.",
         Cause.HANG: "The board stood still without a word: read the end of uart.log; "

@@ -1,0 +1,1 @@
+"""The console: the only reader of a board's UART."""

@@ -1,0 +1,207 @@
+"""The serial edge: a UART over a TCP socket, RFC 2217 (ser2net) or a local device, read in blocks.
+
+labgrid's own SerialDriver is not used: it reads byte by byte and logs each read, and cannot keep up with a board
+that sends 150 kB/s.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from typing import Protocol
+
+import serial
+from serial.rfc2217 import Serial as Rfc2217Serial
+
+from hvrig.model.bench import SerialEndpoint
+from hvrig.model.deadline import Deadline
+from hvrig.model.errors import LabError, UsageError
+
+BLOCK = 64 * 1024  # bytes per read: what has piled up while the reader was busy comes in one go
+WRITE_S = 5.0  # a port that takes no byte for so long is stuck
+RFC2217_TICK_S = 0.1  # how often a quiet RFC 2217 port looks whether it was woken; bytes are not delayed by it
+# A lab host that loses its power sends no FIN: TCP asks after 5 s of silence, three times, 2 s apart.
+KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 5, 2, 3
+
+
+class PortLostError(Exception):
+    """The connection to the port has ended; the text says why, in a few words."""
+
+
+class UartPort(Protocol):
+    """One connection to the UART. `read` is for one thread, `write` for another."""
+
+    def read(self) -> bytes:
+        """The bytes that are there, waiting for the first one; b"" if it was woken instead.
+
+        Raises PortLostError.
+        """
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data`. Raises PortLostError, also when the port takes nothing for WRITE_S."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the port."""
+        ...
+
+
+def open_port(endpoint: SerialEndpoint, deadline: Deadline, wake_fd: int) -> UartPort:
+    """Connect to `endpoint`; a read of the port ends early once `wake_fd` is readable.
+
+    Raises LabError when the port cannot be opened, UsageError for an unknown protocol.
+    """
+    try:
+        if endpoint.protocol == "raw":
+            return RawPort(endpoint, deadline, wake_fd)
+        if endpoint.protocol == "rfc2217":
+            return Rfc2217Port(endpoint, wake_fd)
+        if endpoint.protocol == "local":
+            return LocalPort(endpoint, wake_fd)
+    except (OSError, serial.SerialException) as error:
+        raise LabError(
+            f"The UART at {endpoint} cannot be opened: {_reason(error)}.", _open_remedy(endpoint, error)
+        ) from error
+    raise UsageError(
+        f"The UART's protocol {endpoint.protocol!r} is unknown.", "Use raw, rfc2217, or a local serial port."
+    )
+
+
+def _open_remedy(endpoint: SerialEndpoint, error: Exception) -> str:
+    if endpoint.protocol != "local":
+        return (
+            f"Is the exporter (or ser2net) running on {endpoint.host}, does it serve port {endpoint.port}, "
+            "and may this host reach it? See labgrid-client resources."
+        )
+    if isinstance(error, PermissionError) or "Permission" in str(error):
+        return f"Give this user access to {endpoint.device} (on Debian: adduser USER dialout), then log in again."
+    if "exclusively lock" in str(error):
+        return f"Another program has {endpoint.device} open: fuser {endpoint.device} names it."
+    return f"Is the adapter plugged in, and is {endpoint.device} its name? See /dev/serial/by-id."
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+class _FdReader:
+    """Waits for a file descriptor or for the wake-up, whichever comes first."""
+
+    def __init__(self, fd: int, wake_fd: int) -> None:
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._poll.register(wake_fd, select.POLLIN)
+
+    def wait(self) -> bool:
+        """True when there is something to read (an end of file, too), False when only woken."""
+        return any(fd == self._fd for fd, _ in self._poll.poll())
+
+
+class RawPort:
+    """A plain TCP socket, as `ser2net` serves `raw` ports."""
+
+    def __init__(self, endpoint: SerialEndpoint, deadline: Deadline, wake_fd: int) -> None:
+        self._socket = socket.create_connection((endpoint.host, endpoint.port), timeout=max(0.1, deadline.remaining))
+        self._socket.settimeout(WRITE_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+        self._reader = _FdReader(self._socket.fileno(), wake_fd)
+
+    def read(self) -> bytes:
+        """See UartPort."""
+        try:
+            if not self._reader.wait():
+                return b""
+            block = self._socket.recv(BLOCK)
+            # A server that does not set TCP_NODELAY holds an echo back until we acknowledge, which Linux would
+            # delay by 40 ms; the option lasts for the next acknowledgement only.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        except OSError as error:
+            raise PortLostError(_reason(error)) from error
+        if not block:
+            raise PortLostError("the other side closed the connection")
+        return block
+
+    def write(self, data: bytes) -> None:
+        """See UartPort."""
+        try:
+            self._socket.sendall(data)
+        except TimeoutError as error:
+            raise PortLostError(f"the port took no byte for {WRITE_S:.0f} s") from error
+        except OSError as error:
+            raise PortLostError(_reason(error)) from error
+
+    def close(self) -> None:
+        """See UartPort."""
+        self._socket.close()
+
+
+class LocalPort:
+    """A serial device of this machine: 8N1, no flow control, nobody else on it."""
+
+    def __init__(self, endpoint: SerialEndpoint, wake_fd: int) -> None:
+        self._serial = serial.Serial(endpoint.device, endpoint.speed, exclusive=True, write_timeout=WRITE_S)
+        self._reader = _FdReader(self._serial.fileno(), wake_fd)
+
+    def read(self) -> bytes:
+        """See UartPort."""
+        try:
+            if not self._reader.wait():
+                return b""
+            block = os.read(self._serial.fileno(), BLOCK)
+        except OSError as error:
+            raise PortLostError(_reason(error)) from error
+        if not block:
+            raise PortLostError("the device hung up")
+        return block
+
+    def write(self, data: bytes) -> None:
+        """See UartPort."""
+        try:
+            self._serial.write(data)
+        except (OSError, serial.SerialException) as error:
+            raise PortLostError(_reason(error)) from error
+
+    def close(self) -> None:
+        """See UartPort."""
+        self._serial.close()
+
+
+class Rfc2217Port:
+    """A port that labgrid's exporter serves through ser2net; pyserial speaks the protocol in a thread of its own."""
+
+    def __init__(self, endpoint: SerialEndpoint, wake_fd: int) -> None:
+        self._serial = Rfc2217Serial(
+            f"rfc2217://{endpoint.host}:{endpoint.port}", baudrate=endpoint.speed, timeout=RFC2217_TICK_S
+        )
+        self._wake = select.poll()
+        self._wake.register(wake_fd, select.POLLIN)
+
+    def read(self) -> bytes:
+        """See UartPort."""
+        try:
+            while True:
+                block: bytes = self._serial.read(1)
+                if block:
+                    return block + self._serial.read(min(BLOCK, self._serial.in_waiting))
+                if self._wake.poll(0):
+                    return b""
+        except (OSError, serial.SerialException) as error:
+            raise PortLostError(_reason(error)) from error
+
+    def write(self, data: bytes) -> None:
+        """See UartPort."""
+        try:
+            self._serial.write(data)
+        except (OSError, serial.SerialException) as error:
+            raise PortLostError(_reason(error)) from error
+
+    def close(self) -> None:
+        """See UartPort."""
+        self._serial.close()

@@ -1,0 +1,60 @@
+"""The pipeline's own small decisions; the whole of it runs in tests/virtual."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hvrig.model.errors import BoardError, LabError, UsageError
+from hvrig.model.evidence import Cause, PhaseRecord
+from hvrig.model.finding import Mark, Milestone
+from hvrig.model.phase import Phase
+from hvrig.model.run import RunOptions, split_ladder
+from hvrig.pipeline import phases_with_spl, prepare_place, problem_of
+
+PLACES = Path(__file__).parents[2] / "lab" / "places.yaml"
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "phase"),
+    [
+        (LabError("no outlet", "look"), Cause.LAB, Phase.POWER),
+        (UsageError("too big", "smaller"), Cause.USAGE, Phase.POWER),
+        (BoardError("no prompt", phase=Phase.UBOOT, awaited="=>"), Cause.LAB, Phase.UBOOT),
+        (BoardError("no hello", phase=Phase.HYPERVISOR, awaited="Hello"), Cause.HANG, Phase.HYPERVISOR),
+        (BoardError("no shell", phase=Phase.ROOT_LINUX, awaited="#"), Cause.HANG, Phase.ROOT_LINUX),
+        (KeyboardInterrupt(), Cause.INTERRUPTED, Phase.POWER),
+    ],
+)
+def test_what_ended_a_run_is_blamed_on_whose_turn_it_is(error: BaseException, cause: Cause, phase: Phase) -> None:
+    problem = problem_of(error, Phase.POWER)
+    assert (problem.cause, problem.phase) == (cause, phase)
+
+
+def test_a_fault_of_hvrig_itself_says_so() -> None:
+    problem = problem_of(ZeroDivisionError("division by zero"), Phase.GATE)
+    assert problem.cause is Cause.LAB
+    assert "hvrig itself failed: ZeroDivisionError" in problem.message
+
+
+def test_spl_is_told_apart_from_u_boot() -> None:
+    phases = [PhaseRecord(Phase.POWER, 0.0, 1.0, 0), PhaseRecord(Phase.UBOOT, 1.0, 5.0, 0)]
+    marks = [Milestone(Mark.SPL, 10, 1.5), Milestone(Mark.UBOOT_BANNER, 900, 3.0)]
+    assert phases_with_spl(phases, marks[1:]) == tuple(phases)
+    assert phases_with_spl(phases, marks) == (
+        phases[0],
+        PhaseRecord(Phase.SPL, 1.0, 3.0, 0),
+        PhaseRecord(Phase.UBOOT, 3.0, 5.0, 900),
+    )
+
+
+def test_a_board_that_stays_in_spl_was_never_in_u_boot() -> None:
+    phases = [PhaseRecord(Phase.UBOOT, 1.0, None, 0)]
+    assert phases_with_spl(phases, [Milestone(Mark.SPL, 10, 1.5)]) == (PhaseRecord(Phase.SPL, 1.0, None, 0),)
+
+
+def test_a_persons_ladder_takes_the_places_place() -> None:
+    options = RunOptions(places=PLACES, place="virtual", ladder=split_ladder("16M, 64M"))
+    assert prepare_place(options).gate.ladder == ("16M", "64M")
+    assert split_ladder(None) is None
