@@ -55,9 +55,6 @@ POWER_OFF_SETTLE_S = 1.0
 # How often a wait for the board looks whether a fault has ended the run meanwhile.
 ALARM_POLL_S = 0.25
 
-# How long the end of a run may take to switch the power off, whatever happened before.
-SHUTDOWN_S = 15.0
-
 
 class FaultStoppedBoot(Exception):  # noqa: N818 - not an error of hvrig's: the fault is in the findings
     """A fault was seen while hvrig waited for the board; what it awaited will not come."""
@@ -213,7 +210,7 @@ class Run:
                 self._shell.close()
             if self._bench is not None and not self._options.keep_on:
                 try:
-                    self._bench.power.off(Deadline(SHUTDOWN_S))
+                    self._bench.power.off(Deadline(self.place.deadlines.power_s))
                 except LabError as failure:
                     self._record(failure, None)
             if self._console is not None:

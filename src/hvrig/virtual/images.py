@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,7 +152,8 @@ def zone0_name(reserved_bytes: int | None) -> str:
 def zone0_changes(layout: Layout, reserved_bytes: int | None, initrd_size: int) -> str:
     """What makes root-linux's device tree out of the board's, as source that dtc merges into it.
 
-    The initrd's end follows its size, or the kernel would not find it.
+    The initrd's end follows its size, or the kernel would not find it. QEMU's seeds in `chosen` stay: Linux has
+    random numbers at once, the same ones at each boot, which is good enough for a board on loopback.
     """
     reserved = layout.full_reservation if reserved_bytes is None else reserved_bytes
     banks = " ".join(f"{_cells(bank.start)} {_cells(bank.size)}" for bank in (layout.zone_low, layout.zone_high))
@@ -194,7 +195,8 @@ def find_images(cache: Path) -> ImageSet | None:
     images = ImageSet(cache / "images" / _digest())
     if not images.folder.is_dir():
         return None
-    os.utime(images.folder)  # in use: see _prune
+    with suppress(OSError):  # another user's cache can be used as well
+        os.utime(images.folder)  # in use: see _prune
     return images
 
 
@@ -208,12 +210,17 @@ def ensure_images(cache: Path, say: Say) -> ImageSet:
     found = find_images(cache)
     if found is not None:
         return found
-    packages = _ensure_packages(cache / "packages", say)
-    say("building the virtual board's images")
     folder = cache / "images" / _digest()
-    with _new_folder(folder) as new:
-        _build(new, packages, say)
-    _prune(cache / "images", keep=folder)
+    try:
+        packages = _ensure_packages(cache / "packages", say)
+        say("building the virtual board's images")
+        with _new_folder(folder) as new:
+            _build(new, packages, say)
+        _prune(cache / "images", keep=folder)
+    except OSError as error:
+        raise LabError(
+            f"building the virtual board's images: {error}", f"see to space and rights in {cache}"
+        ) from error
     return ImageSet(folder)
 
 
@@ -238,7 +245,7 @@ def _installed_versions(status: bytes) -> str:
     lines = []
     for package in _TOOL_PACKAGES:
         start = (b"\n" + status).find(b"\nPackage: %s\n" % package.encode())
-        paragraph = status[start : status.find(b"\n\n", start)] if start >= 0 else b""
+        paragraph = status[start:].partition(b"\n\n")[0] if start >= 0 else b""
         version = re.search(rb"^Version: (.*)$", paragraph, re.MULTILINE)
         lines.append(f"{package} {version[1].decode(errors='replace') if version else '-'}\n")
     return "".join(lines)
@@ -282,11 +289,13 @@ def _prune(images: Path, keep: Path) -> None:
 
 # Everything that apt writes goes into the folder; the host's sources, keys and proxy settings are used as they are,
 # its hooks (which write elsewhere) are not. dpkg's status is empty: what is installed on the host does not count.
+# As root, apt would fetch as user _apt, who may not write here.
 _APT_CONF = """\
 APT::Architecture "arm64";
 #clear APT::Architectures;
 APT::Architectures {{ "arm64"; }};
-APT::Sandbox::User "{user}";
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -321,8 +330,7 @@ def _download(folder: Path) -> list[Path]:
     for name in ("lists/partial", "cache/archives/partial", "debs"):
         (apt / name).mkdir(parents=True)
     conf = apt / "apt.conf"
-    # apt would fetch as user _apt, who may not write here.
-    conf.write_text(_APT_CONF.format(folder=apt, user="root"))
+    conf.write_text(_APT_CONF.format(folder=apt))
     remedy = "connect this machine to its Debian mirror; the images are built once, later runs need no network"
     update_failed = ""
     try:

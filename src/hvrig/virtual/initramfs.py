@@ -8,12 +8,12 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_S_RX = 0o755
+_EXECUTABLE = 0o755
 _PRIVATE = 0o600
 
 # The boot of root-linux. QEMU's user network answers SSH connections to the machine that it last heard from, and
 # that was U-Boot, under another hardware address: one ping makes Linux known.
-RC_SCRIPT = """\
+_RC = """\
 #!/bin/sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
@@ -52,7 +52,7 @@ class Entry:
     device: tuple[int, int] = (0, 0)
 
 
-def directory(mode: int = _S_RX) -> Entry:
+def directory(mode: int = _EXECUTABLE) -> Entry:
     """A directory."""
     return Entry(stat.S_IFDIR | mode)
 
@@ -101,20 +101,20 @@ def contents(programs: Programs, *, host_key: bytes, authorized_key: str) -> dic
         "root/.ssh": directory(0o700),
         "root/.ssh/authorized_keys": file(f"{authorized_key}\n".encode(), _PRIVATE),
         "init": link("/bin/busybox"),
-        "bin/sh": file(programs.dash, _S_RX),
-        "bin/busybox": file(programs.busybox, _S_RX),
-        "usr/sbin/memtester": file(programs.memtester, _S_RX),
-        "usr/sbin/dropbear": file(programs.dropbear, _S_RX),
-        "lib/ld-linux-aarch64.so.1": file(programs.loader, _S_RX),
+        "bin/sh": file(programs.dash, _EXECUTABLE),
+        "bin/busybox": file(programs.busybox, _EXECUTABLE),
+        "usr/sbin/memtester": file(programs.memtester, _EXECUTABLE),
+        "usr/sbin/dropbear": file(programs.dropbear, _EXECUTABLE),
+        "lib/ld-linux-aarch64.so.1": file(programs.loader, _EXECUTABLE),
         "etc/dropbear/host_key": file(host_key, _PRIVATE),
         "etc/inittab": file(_INITTAB.encode()),
-        "etc/rc": file(RC_SCRIPT.encode(), _S_RX),
+        "etc/rc": file(_RC.encode(), _EXECUTABLE),
         "etc/profile": file(_PROFILE.encode()),
         "etc/passwd": file(b"root:*:0:0:root:/root:/bin/sh\n"),
         "etc/group": file(b"root:x:0:\n"),
         "lib/modules/order": file("".join(f"{name}\n" for name in load_order(programs.modules)).encode()),
     }
-    entries.update((f"lib/{name}", file(data, _S_RX)) for name, data in programs.libraries.items())
+    entries.update((f"lib/{name}", file(data, _EXECUTABLE)) for name, data in programs.libraries.items())
     entries.update((f"lib/modules/{name}.ko", file(data)) for name, data in programs.modules.items())
     return entries
 
