@@ -396,7 +396,8 @@ class Run:
 
     def run_on_board(self, command: str, seconds: float) -> CommandResult:
         """A command in root-linux's shell. Raises LabError when there is no answer in time."""
-        assert self._shell is not None
+        if self._shell is None:
+            raise LabError("There is no SSH connection to root-linux.", "The boot before this did not reach SSH.")
         return self._shell.run(command, Deadline(seconds))
 
     def reboot(self) -> None:
@@ -407,7 +408,19 @@ class Run:
         if self._shell is not None:
             self._shell.close()
             self._shell = None
-        self._boot()
+        try:
+            self._boot()
+        except FaultStoppedBoot:
+            self._console_grace()
+            raise BoardError(
+                f"The board reported a fault while it booted: {self.describe_alarm()}.",
+                "uart.log has the whole report.",
+                phase=self._phase or Phase.POWER,
+                awaited="the end of the boot",
+            ) from None
+        except HvrigError as error:
+            self._record(error, self._phase)
+            raise
         self.entered(Phase.TESTS)
 
     # --- the verdict -----------------------------------------------------------------------------------------

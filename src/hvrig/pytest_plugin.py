@@ -164,7 +164,6 @@ class HilSession:
         self._stack = ExitStack()
         self._test: str | None = None
         self._alarms_before = 0
-        self._ended_by: str | None = None
         self.verdict: Verdict | None = None
 
     @property
@@ -183,9 +182,11 @@ class HilSession:
         """Why no further test may touch the board, or None."""
         if self.verdict is not None and self.verdict.outcome is not Outcome.PASS:
             return f"not run, the memory gate did not pass: {self.verdict.summary}"
-        if self._ended_by is not None:
-            return f"not run, the board reported a fault during {self._ended_by}"
-        return None
+        if self._run is None or self._run.may_go_on:
+            return None
+        during = f" during {self._test}" if self._test else ""
+        what = f"reported {self._run.describe_alarm()}" if self._run.alarms else "did not boot again"
+        return f"not run, the board {what}{during}"
 
     def ensure_gate(self) -> None:
         """Boot the board and run the gate, once a session, with live progress on the terminal."""
@@ -236,7 +237,7 @@ class HilSession:
         """What the watch saw since the test began, for its report, or None."""
         if self._test is None or self.run.alarms == self._alarms_before:
             return None
-        self._ended_by = self._test
+        self._alarms_before = self.run.alarms
         return f"The board reported a fault on its UART during this test: {self.run.describe_alarm()}."
 
     def finish(self) -> Verdict | None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
+from hvrig.gate.shell_paramiko import connect
+from hvrig.model.bench import SshEndpoint
 from hvrig.model.deadline import Deadline
+from hvrig.model.place import SshSettings
 from hvrig.virtual.images import ImageSet, default_cache, ensure_images
 from hvrig.virtual.rack_process import Rack, RackEndpoints
 
@@ -82,6 +86,16 @@ class VirtualBench:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.endpoints.outlet_port}/status", timeout=10) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
+
+    def on_board(self, command: str) -> None:
+        """Type `command` into root-linux over an SSH connection of the test's own, and do not wait for its end."""
+        endpoint = SshEndpoint("127.0.0.1", self.endpoints.ssh_port, "root")
+        settings = SshSettings(key=self.images.client_key, host_key=str(self.images.host_key_pub))
+        shell = connect(endpoint, settings, Deadline(10))
+        over = threading.Event()
+        shell.start(command, lambda _: None, lambda _: over.set(), Deadline(5))
+        over.wait(3)
+        shell.close()
 
     def places(self, place: str = "virtual", **changes: Mapping[str, Any]) -> Path:
         """lab/places.yaml with this rack's ports in it, `place` changed, group by group."""
