@@ -30,7 +30,7 @@ from hvrig.model.bench import RackPorts
 from hvrig.model.deadline import Clock, Deadline
 from hvrig.model.errors import BoardError, HvrigError, LabError, UsageError
 from hvrig.model.evidence import BootedFile, Cause, Evidence, PhaseRecord, Problem, RungResult, Verdict
-from hvrig.model.finding import Alarm, Finding, Mark, Milestone, WatchEvent
+from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Origin, WatchEvent
 from hvrig.model.memory import Range
 from hvrig.model.phase import Phase
 from hvrig.model.place import Place, UBootSettings
@@ -52,6 +52,9 @@ FAULT_GRACE_S = 3.0
 # A power supply's capacitors must run down, or the board does not start anew.
 POWER_OFF_SETTLE_S = 1.0
 
+# What a board that starts again and again may fill memory with; the first boots' are what counts.
+MILESTONES_KEPT = 10_000
+
 # How often a wait for the board looks whether a fault has ended the run meanwhile.
 ALARM_POLL_S = 0.25
 
@@ -63,6 +66,11 @@ class FaultStoppedBoot(Exception):  # noqa: N818 - not an error of hvrig's: the 
 def prepare_place(options: RunOptions) -> Place:
     """The checked place with the person's own ladder in it. Raises UsageError."""
     place = load_place(options.places, options.place)
+    if options.keep_on and place.rack is not None:
+        raise UsageError(
+            f"--keep-on: the virtual board of place {options.place} is started for the run and ends with it.",
+            "Leave --keep-on away; artifacts/latest/uart.log has all that the board said.",
+        )
     if options.ladder is None:
         return place
     try:
@@ -153,7 +161,10 @@ class Run:
             live = self._observer
 
             def tell_both(event: Event) -> None:
-                timeline(event)
+                try:
+                    timeline(event)
+                except LabError as failure:  # the run ends, in order; whoever tells must not break off
+                    self.note(failure)
                 live(event)
 
             self._observer = tell_both
@@ -237,6 +248,8 @@ class Run:
     def _take(self, events: Sequence[WatchEvent]) -> None:
         for event in events:
             if isinstance(event, Alarm):
+                if event.origin is Origin.BOARD and not self._hypervisor_runs:
+                    continue  # U-Boot's own restart: its dialogue survives it, or says what it was
                 self._latch.set(event)
                 if self._ladder is not None:
                     self._ladder.alarm(event)
@@ -250,9 +263,15 @@ class Run:
                     self._observer(FaultSeen(event))
             else:
                 with self._lock:
-                    self._milestones.append(event)
+                    if len(self._milestones) < MILESTONES_KEPT:
+                        self._milestones.append(event)
                 if event.mark is Mark.ECHO and self._ladder is not None:
                     self._ladder.marker(event.text)
+
+    @property
+    def _hypervisor_runs(self) -> bool:
+        phase = self._phase
+        return phase is not None and phase.silence_is_hang
 
     def describe_alarm(self) -> str:
         """The first fault, for a person."""
@@ -457,8 +476,12 @@ class Run:
             fault_to_abort_s=self._fault_to_abort_s,
         )
         verdict = judge(evidence, self._versions)
-        self._store.write("verdict.json", to_json_text(verdict, self._store.started))
-        self._store.write("junit.xml", to_junit(verdict, self._store.started))
+        try:
+            self._store.write("verdict.json", to_json_text(verdict, self._store.started))
+            self._store.write("junit.xml", to_junit(verdict, self._store.started))
+        except LabError as failure:  # whoever called still learns what the run came to
+            self.note(failure)
+            verdict = judge(replace(evidence, problem=self._problem), self._versions)
         return verdict
 
 

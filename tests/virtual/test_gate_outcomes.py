@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Finished, VirtualBench, finished, run_hvrig
+from .conftest import REPOSITORY, Finished, VirtualBench, finished, hvrig_command, run_hvrig
 
 pytestmark = pytest.mark.virtual_board
 
@@ -143,6 +143,31 @@ def test_a_rung_that_cannot_fit_is_a_usage_error(bench: VirtualBench) -> None:
     assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (2, "infra", "usage")
     assert "2G" in done.verdict["summary"]
     assert done.verdict["rungs"] == []
+
+
+def test_two_virtual_boards_run_side_by_side(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    processes = []
+    for folder in folders:
+        folder.mkdir()
+        command = hvrig_command(folder, "--place", "virtual", "--ladder", "16M")
+        processes.append(subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True))
+    for folder, process in zip(folders, processes, strict=True):
+        output, _ = process.communicate(timeout=120)
+        done = finished(folder, process.returncode, output)
+        assert (done.status, done.verdict["outcome"]) == (0, "pass"), output
+
+
+def test_a_full_disk_is_infra_and_the_verdict_is_still_told(bench: VirtualBench) -> None:
+    places = bench.places()
+    command = hvrig_command(bench.folder, "--places", str(places), "--place", "virtual", "--ladder", "16M")
+    # A limit on the size of every file is how a full disk looks from inside: EFBIG instead of ENOSPC.
+    limited = ["prlimit", "--fsize=8192", *command]
+    done = subprocess.run(limited, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "outcome: infra" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert bench.status()["on"] is False
 
 
 def test_a_board_may_be_kept_on(bench: VirtualBench) -> None:

@@ -38,7 +38,9 @@ def to_text(verdict: Verdict, folder: Path) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `0.21 s`, `4.2 s`, `1 min 05 s` or `1 h 05 min`."""
+    """Seconds as `0.4 ms`, `21 ms`, `0.21 s`, `4.2 s`, `1 min 05 s` or `1 h 05 min`."""
+    if seconds < 0.0995:
+        return f"{1000 * seconds:.1f} ms" if seconds < 0.00995 else f"{1000 * seconds:.0f} ms"
     if seconds < 1:
         return f"{seconds:.2f} s"
     if seconds < 59.95:

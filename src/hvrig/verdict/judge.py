@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hvrig.model.evidence import Cause, Coverage, Evidence, Outcome, RungResult, Verdict
 from hvrig.model.finding import Finding, Origin
+from hvrig.model.harmless import harmless
 from hvrig.model.phase import Phase
 
 # hvisor's LOG= levels at which neither a fault's report nor a panic is printed (../bug.md: log_level line).
@@ -40,8 +41,9 @@ def judge(evidence: Evidence, versions: Mapping[str, str] | None = None) -> Verd
     return Verdict(
         outcome=ruling.outcome,
         cause=ruling.cause,
-        summary=ruling.summary,
-        remedy=ruling.remedy,
+        # The board's own words may be in them.
+        summary=harmless(ruling.summary, keep_newlines=False),
+        remedy=harmless(ruling.remedy, keep_newlines=False),
         phase=ruling.phase,
         evidence=evidence,
         versions=dict(versions or {}),
@@ -152,27 +154,26 @@ def kernel_fault(evidence: Evidence) -> _Ruling | None:
 
 
 def unexpected_reset(evidence: Evidence) -> _Ruling | None:
-    """The board started again without having been asked to."""
-    faults = _faults(evidence, Origin.BOARD)
-    if not faults:
+    """The board started again, without having been asked to, while the hypervisor ran.
+
+    Before that it is no fault of the hypervisor's: where it ended the run, the run's problem says so.
+    """
+    resets = [f for f in _faults(evidence, Origin.BOARD) if _hypervisor_ran(evidence, f)]
+    if not resets:
         return None
-    first = faults[0]
-    phase = phase_at(evidence, first.offset)
-    if phase is None or not phase.silence_is_hang:
-        return _Ruling(
-            Outcome.INFRA,
-            Cause.LAB,
-            f"The board reset itself in phase {phase.value if phase else 'power'}, before the hypervisor was started.",
-            "Check the power supply and its cable (brown-out), and U-Boot's own messages in uart.log.",
-            phase,
-        )
+    first = resets[0]
     return _Ruling(
         Outcome.FAIL,
         Cause.UNEXPECTED_RESET,
         f"The board reset itself{_while(evidence, first)}{_passed_before(evidence)}.",
         "Look in uart.log for what came before the reset; a watchdog or a brown-out resets a board without a word.",
-        phase,
+        phase_at(evidence, first.offset),
     )
+
+
+def _hypervisor_ran(evidence: Evidence, finding: Finding) -> bool:
+    phase = phase_at(evidence, finding.offset)
+    return phase is not None and phase.silence_is_hang
 
 
 def failed_rung(evidence: Evidence) -> _Ruling | None:
@@ -278,11 +279,12 @@ def proven(evidence: Evidence) -> _Ruling | None:
         if checked
         else "whether it held pages of the hypervisor is not known"
     )
+    early = "; the board reset itself before the hypervisor ran" if _faults(evidence, Origin.BOARD) else ""
     return _Ruling(
         Outcome.PASS,
         None,
         f"memtester got, locked and tested {', '.join(evidence.ladder)}; "
-        f"the UART was recorded and shows no fault; {pages}.",
+        f"the UART was recorded and shows no fault; {pages}{early}.",
         "" if checked else "Give the place's hypervisor.start and hypervisor.end, so that the pages can be compared.",
         None,
     )

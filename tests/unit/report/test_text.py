@@ -74,7 +74,16 @@ def test_narrow_whatever_the_board_says(failed: Verdict) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.214, "0.21 s"), (4.04, "4.0 s"), (59.96, "1 min 00 s"), (65.2, "1 min 05 s"), (3900, "1 h 05 min")],
+    [
+        (0.0004, "0.4 ms"),
+        (0.0214, "21 ms"),
+        (0.0999, "0.10 s"),
+        (0.214, "0.21 s"),
+        (4.04, "4.0 s"),
+        (59.96, "1 min 00 s"),
+        (65.2, "1 min 05 s"),
+        (3900, "1 h 05 min"),
+    ],
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text

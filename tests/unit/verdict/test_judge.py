@@ -118,15 +118,27 @@ def test_an_oom_kill_is_no_fault_of_the_hypervisor() -> None:
     assert "1900 MiB" in verdict.summary
 
 
-@pytest.mark.parametrize(
-    ("offset", "outcome", "cause"),
-    [(1500, Outcome.INFRA, Cause.LAB), (6500, Outcome.FAIL, Cause.UNEXPECTED_RESET)],
-    ids=["in U-Boot", "in the gate"],
-)
-def test_a_reset_is_the_labs_before_the_hypervisor_runs(offset: int, outcome: Outcome, cause: Cause) -> None:
-    reset = Finding(kind="unexpected-reset", origin=Origin.BOARD, offset=offset, t=0.0)
+def test_a_reset_while_the_hypervisor_runs_fails() -> None:
+    reset = Finding(kind="unexpected-reset", origin=Origin.BOARD, offset=6500, t=0.0)
     verdict = judge(replace(GOOD, findings=(reset,)))
-    assert (verdict.outcome, verdict.cause) == (outcome, cause)
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAIL, Cause.UNEXPECTED_RESET)
+
+
+def test_a_reset_in_u_boot_is_the_labs_and_only_where_it_ended_the_run() -> None:
+    reset = Finding(kind="unexpected-reset", origin=Origin.BOARD, offset=1500, t=0.0)
+    survived = judge(replace(GOOD, findings=(reset,)))
+    assert survived.outcome is Outcome.PASS
+    assert "reset itself before the hypervisor ran" in survived.summary
+    problem = Problem(Cause.LAB, Phase.UBOOT, "U-Boot has started 3 times", "power supply?")
+    ended = judge(replace(GOOD, findings=(reset,), rungs=(), problem=problem))
+    assert (ended.outcome, ended.cause) == (Outcome.INFRA, Cause.LAB)
+
+
+def test_what_the_board_said_is_made_harmless() -> None:
+    evil = replace(MMIO, fields={"message": "\x1b[2J\n::error::x"})
+    verdict = judge(replace(GOOD, findings=(evil,)))
+    assert not set(verdict.summary) & {"\x1b", "\n"}
+    assert "::error::" not in verdict.summary
 
 
 def test_pages_of_the_hypervisor_in_memtesters_hands_fail_a_rung_that_passed() -> None:
