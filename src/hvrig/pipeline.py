@@ -360,6 +360,7 @@ class Run:
     def _boot(self) -> None:
         self.entered(Phase.POWER)
         bench, console = self._open_bench()
+        require_local_files(self.place)
         deadlines = self.place.deadlines
         bench.power.off(Deadline(deadlines.power_s))
         if console.offset:
@@ -553,6 +554,17 @@ def _signals_wait() -> Iterator[None]:
             signal.signal(number, handler)
     if came:
         raise KeyboardInterrupt
+
+
+def require_local_files(place: Place) -> None:
+    """Raise UsageError, before anybody waits for a board, that names every local file that is not there."""
+    wanted = {f"images.{name}.path": image.path for name, image in place.images.items()} | {"ssh.key": place.ssh.key}
+    missing = [f"{setting}: {path}" for setting, path in wanted.items() if not path.is_file()]
+    if missing:
+        raise UsageError(
+            f"Local files of place {place.name} are missing: {'; '.join(missing)}.",
+            "Build or copy them there, or mend the paths in the places file.",
+        )
 
 
 def problem_of(error: BaseException, phase: Phase | None) -> Problem:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from hvrig.lab.places import load_place, with_rack
 from hvrig.model.errors import BoardError, LabError, UsageError
 from hvrig.model.evidence import Cause, PhaseRecord
 from hvrig.model.finding import Mark, Milestone
 from hvrig.model.phase import Phase
 from hvrig.model.run import RunOptions, split_ladder
-from hvrig.pipeline import phases_with_spl, prepare_place, problem_of
+from hvrig.pipeline import phases_with_spl, prepare_place, problem_of, require_local_files
 
 PLACES = Path(__file__).parents[2] / "lab" / "places.yaml"
 
@@ -52,6 +53,18 @@ def test_spl_is_told_apart_from_u_boot() -> None:
 def test_a_board_that_stays_in_spl_was_never_in_u_boot() -> None:
     phases = [PhaseRecord(Phase.UBOOT, 1.0, None, 0)]
     assert phases_with_spl(phases, [Milestone(Mark.SPL, 10, 1.5)]) == (PhaseRecord(Phase.SPL, 1.0, None, 0),)
+
+
+def test_local_files_that_are_missing_are_all_named(tmp_path: Path) -> None:
+    place = with_rack(load_place(PLACES, "virtual"), tmp_path)
+    (tmp_path / "tftp").mkdir()
+    for name in ("Image", "initrd.gz", "board.dtb"):
+        (tmp_path / "tftp" / name).write_bytes(b"")
+    with pytest.raises(UsageError) as missing:
+        require_local_files(place)
+    for part in ("images.hvisor.path", "hvisor.bin", "images.zone0_dtb.path", "ssh.key"):
+        assert part in missing.value.message
+    assert "images.kernel" not in missing.value.message
 
 
 def test_a_persons_ladder_takes_the_places_place() -> None:
