@@ -241,9 +241,12 @@ class Run:
         self._take(events)
 
     def _flush_watch(self) -> None:
-        with self._lock:
-            events = self._watch.flush(self._clock())
-        self._take(events)
+        try:
+            with self._lock:
+                events = self._watch.flush(self._clock())
+            self._take(events)
+        except Exception as error:  # a fault of hvrig's must not keep the board on, nor the verdict unwritten
+            self.note(error)
 
     def _take(self, events: Sequence[WatchEvent]) -> None:
         for event in events:

@@ -213,6 +213,9 @@ class HilSession:
             pytest.exit(str(error), returncode=2 if isinstance(error, UsageError) else 3)
         self._run = run
         signal.signal(signal.SIGTERM, _interrupt)
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if isinstance(reporter, pytest.TerminalReporter):
+            reporter.ensure_newline()  # the live lines take over where the test's name stands
         with capture.global_and_fixture_disabled(), Terminal(RichConsole()) as self._observer:
             try:
                 run.boot()
