@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from .conftest import REPOSITORY, Finished, VirtualBench, finished, hvrig_command, run_hvrig
 
@@ -72,7 +74,8 @@ def test_a_file_missing_from_tftp_is_infra(bench: VirtualBench) -> None:
 
 def test_a_wrong_ssh_key_is_infra(bench: VirtualBench) -> None:
     key = bench.folder / "other_key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    stranger = Ed25519PrivateKey.generate()
+    key.write_bytes(stranger.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     done = bench.run(ssh={"key": str(key)}, seconds=60)
     assert_infra(done, phase="ssh", said=str(key))
 
