@@ -38,6 +38,7 @@ from hvrig.model.progress import Event, FaultSeen, Observer, PhaseBegan, PhaseEn
 from hvrig.model.protocols import CommandResult, ConsoleTap
 from hvrig.model.run import RunOptions
 from hvrig.report.junit import to_junit
+from hvrig.report.narrator import Narrator
 from hvrig.report.store import ArtifactStore
 from hvrig.report.timeline import Timeline
 from hvrig.report.verdict_json import to_json_text
@@ -51,6 +52,9 @@ FAULT_GRACE_S = 3.0
 
 # A power supply's capacitors must run down, or the board does not start anew.
 POWER_OFF_SETTLE_S = 1.0
+
+# How long the end of a stage waits for a terminal that may be stopped.
+CATCH_UP_S = 2.0
 
 # What a board that starts again and again may fill memory with; the first boots' are what counts.
 MILESTONES_KEPT = 10_000
@@ -158,18 +162,22 @@ class Run:
             self._store = ArtifactStore(self._options.artifacts, self.place.name, datetime.now(UTC))
             stack.callback(self._store.close)
             timeline = Timeline(self._store.timeline, self._clock)
-            live = self._observer
+            self._narrator = narrator = Narrator(self._observer)
 
             def tell_both(event: Event) -> None:
                 try:
                     timeline(event)
                 except LabError as failure:  # the run ends, in order; whoever tells must not break off
                     self.note(failure)
-                live(event)
+                narrator(event)
 
             self._observer = tell_both
             self._stack = stack.pop_all()
         return self
+
+    def catch_up(self) -> None:
+        """Let the observer hear all that has happened, unless it stands still."""
+        self._narrator.catch_up(CATCH_UP_S)
 
     @property
     def folder(self) -> Path:
@@ -227,6 +235,7 @@ class Run:
             if self._console is not None:
                 self._console.close()
             self._flush_watch()
+            self.catch_up()
 
     @property
     def _uart_offset(self) -> int:

@@ -222,6 +222,7 @@ class HilSession:
                 if run.may_go_on:
                     run.gate()
             finally:
+                run.catch_up()
                 self._observer = None
         self.verdict = run.verdict()
 
