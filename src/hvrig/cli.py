@@ -1,6 +1,6 @@
-"""The command line: `hvrig run`, `hvrig places`.
+"""The command line: `hvrig run`, `hvrig scan`, `hvrig places`.
 
-Exit status: 0 pass, 1 fail, 2 usage, 3 infra, 130 interrupted (decision 8).
+Exit status: 0 pass, 1 fail, 2 usage, 3 infra, 130 interrupted (decision 8). `scan`: 0 nothing found, 1 found, 2 usage.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from rich.console import Console as RichConsole
 
 from hvrig import __version__
 from hvrig.lab.places import load_place, place_names
+from hvrig.layout.inputs import MapInputs, read_map
 from hvrig.model.errors import HvrigError, UsageError
 from hvrig.model.evidence import Cause
+from hvrig.model.harmless import harmless
 from hvrig.model.run import (
     DEFAULT_ARTIFACTS,
     DEFAULT_PLACE,
@@ -29,6 +31,8 @@ from hvrig.model.run import (
 from hvrig.pipeline import prepare_place, run_gate
 from hvrig.report.text import to_text
 from hvrig.report.verdict_json import to_json_text
+from hvrig.scan import Scan, blocks_of
+from hvrig.scan_report import REPORTS
 from hvrig.terminal import Terminal
 
 _places_option = click.option(
@@ -83,6 +87,64 @@ def run(place: str, places: Path, ladder: str | None, keep_on: bool, artifacts: 
     sys.exit(EXIT_INTERRUPTED if verdict.cause is Cause.INTERRUPTED else verdict.exit_status)
 
 
+_input_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--elf", type=_input_file, help="hvisor's ELF, with symbols: where the hypervisor lies.")
+@click.option("--dtb", type=_input_file, help="Zone 0's device tree blob: memory, reservations, devices.")
+@click.option("--board-rs", type=_input_file, help="hvisor's board.rs: zone 0's regions.")
+@click.option(
+    "--consts-rs",
+    type=_input_file,
+    help="hvisor's src/consts.rs, where --board-rs is not in hvisor's tree.",
+)
+@click.option("--place", help="A place whose settings give the hypervisor's range and the images.")
+@_places_option
+@click.option(
+    "--format", "form", type=click.Choice(list(REPORTS)), default="text", show_default=True, help="How to print."
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def scan(
+    files: tuple[str, ...],
+    elf: Path | None,
+    dtb: Path | None,
+    board_rs: Path | None,
+    consts_rs: Path | None,
+    place: str | None,
+    places: Path,
+    form: str,
+    as_json: bool,
+) -> NoReturn:
+    """Look for faults of hvisor and its root-linux in console logs; - is standard input, .gz is unpacked."""
+    memory = read_map(
+        MapInputs(
+            elf=elf,
+            dtb=dtb,
+            board_rs=board_rs,
+            consts_rs=consts_rs,
+            place=load_place(places, place) if place is not None else None,
+        )
+    )
+    for note in memory.notes:
+        click.echo(f"hvrig: note: {harmless(note, keep_newlines=False)}", err=True)
+    report = REPORTS["json" if as_json else form](click.echo)
+    faults = 0
+    for file in files:
+        file_scan = Scan(file, memory)
+        for block in blocks_of(file):
+            for scanned in file_scan.feed(block):
+                report.found(scanned)
+        for scanned in file_scan.finish():
+            report.found(scanned)
+        summary = file_scan.summary()
+        report.end_of_file(summary)
+        faults += summary.faults
+    report.close()
+    sys.exit(1 if faults else 0)
+
+
 @cli.command()
 @_places_option
 def places(places: Path) -> None:
@@ -113,5 +175,5 @@ def main() -> None:
     try:
         cli.main(prog_name="hvrig", standalone_mode=True)
     except HvrigError as error:
-        click.echo(f"hvrig: {error}", err=True)
+        click.echo(f"hvrig: {harmless(str(error))}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 3)

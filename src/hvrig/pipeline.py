@@ -22,16 +22,20 @@ from types import TracebackType
 from hvrig.board.console import Console
 from hvrig.boot.guest_dialogue import console_alive
 from hvrig.boot.sequence import bring_up
+from hvrig.explain import explain
 from hvrig.gate.ladder import Ladder
 from hvrig.gate.shell_paramiko import ParamikoShell, connect
 from hvrig.lab.labgrid_bench import LabgridBench
 from hvrig.lab.places import load_place, with_rack
+from hvrig.layout.hypervisor import printed_map
+from hvrig.layout.inputs import MapInputs, read_map
 from hvrig.model.bench import RackPorts
 from hvrig.model.deadline import Clock, Deadline
 from hvrig.model.errors import BoardError, HvrigError, LabError, UsageError
 from hvrig.model.evidence import BootedFile, Cause, Evidence, PhaseRecord, Problem, RungResult, Verdict
 from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Origin, WatchEvent
 from hvrig.model.memory import Range
+from hvrig.model.memory_map import Explanation, MemoryMap
 from hvrig.model.phase import Phase
 from hvrig.model.place import Place, UBootSettings
 from hvrig.model.progress import Event, FaultSeen, Observer, PhaseBegan, PhaseEnded, Step
@@ -460,12 +464,26 @@ class Run:
     @property
     def hypervisor_range(self) -> Range | None:
         """The hypervisor's memory: as it printed it itself, else as the place gives it."""
+        hypervisor = self._memory_map().hypervisor
+        return hypervisor.range if hypervisor is not None else None
+
+    def _memory_map(self) -> MemoryMap:
+        """What the hypervisor printed of its own layout, before what the place says."""
         with self._lock:
-            facts = {k: v for f in self._findings if f.kind == "hypervisor-layout" for k, v in f.fields.items()}
-        start, end = facts.get("skernel"), facts.get("hv_end")
-        if isinstance(start, int) and isinstance(end, int) and start < end:
-            return Range(start, end)
-        return self.place.hypervisor.range
+            layouts = [f.fields for f in self._findings if f.kind == "hypervisor-layout"]
+        printed = MemoryMap()
+        for fields in layouts[-1:]:
+            start, core_end, pool, end = (
+                value if isinstance(value, int) else None
+                for value in (fields.get(name) for name in ("skernel", "core_end", "mem_pool_start", "hv_end"))
+            )
+            if start is not None and end is not None and start < end:
+                printed = printed_map(start, core_end, pool, end, "printed while booting")
+        return printed + read_map(MapInputs(place=self.place))
+
+    def _explain(self, findings: Sequence[Finding]) -> dict[int, Explanation]:
+        memory = self._memory_map()
+        return {f.offset: said for f in findings if (said := explain(memory, f)) is not None}
 
     def verdict(self) -> Verdict:
         """Judge what was seen until now, and write the evidence. May be called again when there is more."""
@@ -487,6 +505,7 @@ class Run:
             problem=self._problem,
             log_level=log_level,
             fault_to_abort_s=self._fault_to_abort_s,
+            explanations=self._explain(findings),
         )
         verdict = judge(evidence, self._versions)
         try:

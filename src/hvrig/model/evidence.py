@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hvrig.model.finding import Finding
 from hvrig.model.memory import Range
+from hvrig.model.memory_map import Explanation
 from hvrig.model.phase import Phase
 
 
@@ -144,7 +145,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a run has seen. `judge` turns it into a Verdict; nothing else decides."""
+    """All that a run has seen. `judge` turns it into a Verdict; nothing else decides.
+
+    explanations: what the faults' addresses mean, by the finding's offset, where the memory map told.
+    """
 
     place: str
     ladder: tuple[str, ...]
@@ -156,6 +160,7 @@ class Evidence:
     problem: Problem | None = None
     log_level: str | None = None
     fault_to_abort_s: float | None = None
+    explanations: Mapping[int, Explanation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,32 @@ class Origin(enum.Enum):
     FACT = "fact"
 
 
+class Confidence(enum.Enum):
+    """How far a finding's words and numbers can be believed.
+
+    HIGH: its words came whole, and so did every line that its report should have. A number may still lack a digit
+    that was lost on the wire where the line kept its shape: nothing in the text shows that.
+    LOW: its words were torn and put together again, a line is missing or broken, or lines of two CPUs' reports could
+    not be told apart. That there was a fault is still certain enough to act on; its numbers are hints.
+    """
+
+    HIGH = "high"
+    LOW = "low"
+
+
+class Severity(enum.Enum):
+    """What a finding means for the run.
+
+    FATAL: a CPU, a zone or the board does not go on. ERROR: something failed and the system goes on, for now.
+    WARNING: a limit was met, not a broken part. INFO: a fact.
+    """
+
+    FATAL = "fatal"
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
 @dataclass(frozen=True)
 class Alarm:
     """A fault's first line has come: enough to stop the clock, before its report is complete.
@@ -40,6 +66,8 @@ class Finding:
     excerpt: the raw text, decoded, made harmless to print (no control characters).
     tied_to: offset of the finding that caused this one (a panic after an MMIO fault on that CPU).
     count: how often this signature came; the first one's text is kept.
+    confidence, severity: see there. `cpu` is a hint whatever the confidence: hvisor reads it from memory that the
+    fault may have overwritten.
     """
 
     kind: str
@@ -53,6 +81,8 @@ class Finding:
     excerpt: str = ""
     tied_to: int | None = None
     count: int = 1
+    confidence: Confidence = Confidence.HIGH
+    severity: Severity = Severity.ERROR
 
     @property
     def is_fault(self) -> bool:

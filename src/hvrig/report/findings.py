@@ -35,6 +35,8 @@ def finding_fields(finding: Finding) -> dict[str, object]:
     return {
         "kind": finding.kind,
         "origin": finding.origin.value,
+        "severity": finding.severity.value,
+        "confidence": finding.confidence.value,
         "zone": finding.zone,
         "cpu": finding.cpu,
         **shown_access(finding),

@@ -42,8 +42,8 @@ def to_json(verdict: Verdict, started: datetime) -> dict[str, object]:
         "ladder": list(evidence.ladder),
         "phases": [_phase(record, t0) for record in evidence.phases],
         "rungs": [_rung(rung) for rung in evidence.rungs],
-        "faults": [_finding(finding, t0) for finding in evidence.findings if finding.is_fault],
-        "facts": [_finding(finding, t0) for finding in evidence.findings if not finding.is_fault],
+        "faults": [_finding(finding, evidence, t0) for finding in evidence.findings if finding.is_fault],
+        "facts": [_finding(finding, evidence, t0) for finding in evidence.findings if not finding.is_fault],
         "gaps": [_gap(gap, t0) for gap in evidence.gaps],
         "fault_to_abort_s": _seconds(evidence.fault_to_abort_s),
         "log_level": evidence.log_level,
@@ -81,8 +81,13 @@ def _seconds(value: float | None, since: float | None = 0.0) -> float | None:
     return None if value is None or since is None else round(value - since, _MICROSECOND_DIGITS)
 
 
-def _finding(finding: Finding, t0: float | None) -> dict[str, object]:
-    return {**finding_fields(finding), "t": _seconds(finding.t, t0)}
+def _finding(finding: Finding, evidence: Evidence, t0: float | None) -> dict[str, object]:
+    said = evidence.explanations.get(finding.offset)
+    return {
+        **finding_fields(finding),
+        "explanation": None if said is None else {"what": said.what, "cause": said.cause},
+        "t": _seconds(finding.t, t0),
+    }
 
 
 def _phase(record: PhaseRecord, t0: float | None) -> dict[str, object]:

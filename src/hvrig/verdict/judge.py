@@ -124,7 +124,10 @@ def hypervisor_fault(evidence: Evidence) -> _Ruling | None:
     faults = _faults(evidence, Origin.HYPERVISOR)
     if not faults:
         return None
-    first = faults[0]
+    # The first one whose address tells something; a panic alone has none.
+    first = next((fault for fault in faults if fault.offset in evidence.explanations), faults[0])
+    said = evidence.explanations.get(first.offset)
+    what = f"; the address is {said.what}" if said is not None else ""
     more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
     held = _held_hypervisor(evidence)
     proof = f"; memtester held {held.hypervisor_pages} pages of the hypervisor's own memory" if held else ""
@@ -132,8 +135,10 @@ def hypervisor_fault(evidence: Evidence) -> _Ruling | None:
         Outcome.FAIL,
         Cause.HYPERVISOR_FAULT,
         f"The hypervisor reported {describe_fault(first)}{_while(evidence, first)}{more}"
-        f"{_passed_before(evidence)}{proof}.",
-        "Linux has probably overwritten the hypervisor's tables. " + _check_reservation(evidence),
+        f"{what}{_passed_before(evidence)}{proof}.",
+        said.cause
+        if said is not None
+        else "Linux has probably overwritten the hypervisor's tables. " + _check_reservation(evidence),
         phase_at(evidence, first.offset),
     )
 

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hvrig.model.finding import Mark, Origin
+from hvrig.model.finding import Mark, Origin, Severity
 from hvrig.watch.words import Words
 
 # Where a kernel message begins: at a line's beginning, after what a progress display wrote over itself, or after
@@ -25,10 +25,21 @@ _LINE = rb"(?:\A|(?<=\r))"
 _UNQUOTED = rb"(?:\A|(?<=[^'\"`=]))"
 _HVISOR_TARGET = rb"\(hvisor[\w:]{0,80}\) "
 
-# A pretty-printed structure's last line; `},` ends an inner one, however the indentation came through.
-_CLOSING_BRACE = rb"^\s{0,8}\}(?!,)"
+# A pretty-printed structure's last line; `    },` ends an inner one.
+_CLOSING_BRACE = rb"\A\}\s*\Z"
 
 _HEX = rb"(0x[0-9a-fA-F]{1,16})"
+# How a line of a pretty-printed structure ends.
+_COMMA = rb",\s*\Z"
+# Its fields are indented by four; deeper ones are of the structures that hvisor prints while it boots.
+_FOUR = rb"(?<!\A {8})(?<!\A {12})(?<!\A {16})"
+# A line inside of a pretty-printed structure begins so.
+_INSIDE = rb"\A {1,8}"
+# A number outside of structures is followed by one of these, if it is whole.
+_AFTER = rb"(?=[,\s!)])"
+# Where a Rust panic was, as newer ones print it; `_IN_PLACE` takes brackets around file, line and column.
+_IN_PLACE = rb"(?:'.{1,400}?', )?%b[\w./-]{1,200}%b:%b\d{1,7}%b:%b\d{1,5}%b:?\s*\Z"
+_PLACE = _IN_PLACE % ((b"",) * 6)
 
 
 class FieldType(enum.Enum):
@@ -41,11 +52,17 @@ class FieldType(enum.Enum):
 
 @dataclass(frozen=True)
 class Field:
-    """One value of a report: the pattern's first group. A `required` one that is not found is named as missing."""
+    """One value of a report: the last group that took part in the pattern's match, in one line.
+
+    A line's end belongs to the pattern where the source prints one: a number that is cut has none, and half a number
+    is no number. below: openers, each with the pattern of a later line that has the value instead.
+    A `required` one that is not found is named as missing; they are printed in the order of the table.
+    """
 
     pattern: bytes
     type: FieldType = FieldType.INTEGER
     required: bool = True
+    below: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +70,12 @@ class Kind:
     """One kind of fault or fact.
 
     words: any of them begins a report. sample: a line as it came from a board or as the source prints it.
-    max_lines: after so many lines the report is complete; `end` matches the line that completes it earlier.
+    max_lines: after so many lines the report is complete; `end` matches the line that completes it earlier; once a
+    line matches `short`, it is complete as soon as nothing is missing.
+    late: words from a report's inside: they begin a report only where its first words did not come through.
     absorbs: kinds whose words belong to this report while it is open.
-    zone, cpu: patterns in the report's text, used where the log line's prefix does not say.
+    zone, cpu: patterns in the report's text, used where the log line's prefix does not say. A zone's pattern without
+    its group means zone 0.
     line_is_message: the line itself, without its prefix, is the field `message`.
     """
 
@@ -65,8 +85,11 @@ class Kind:
     sample: str
     meaning: str
     remedy: str
+    severity: Severity = Severity.FATAL
+    late: tuple[Words, ...] = ()
     max_lines: int = 1
     end: bytes | None = None
+    short: bytes | None = None
     fields: Mapping[str, Field] = field(default_factory=dict)
     absorbs: frozenset[str] = frozenset()
     zone: bytes | None = None
@@ -96,6 +119,12 @@ LOG_LEVEL = "log-level"
 # The words of `mmio_handle_access`'s own log line, which follows an MMIO fault's report.
 HANDLE_ACCESS = Words(b"mmio_handle_access: ", before=_UNQUOTED)
 
+# What begins a log line of hvisor's at level ERROR or WARN.
+HYPERVISOR_COMPLAINS = Words(
+    b"(hvisor",
+    before=rb"\[(?:ERROR|WARN) {1,3}\d{1,3}\] |\] (?:ERROR|WARN) {1,2}CPU\d{1,3} hvisor: ",
+)
+
 KINDS: tuple[Kind, ...] = (
     Kind(
         name=MMIO_FAULT,
@@ -112,11 +141,12 @@ KINDS: tuple[Kind, ...] = (
         max_lines=40,
         end=_CLOSING_BRACE,
         fields={
-            "address": Field(rb"\baddress: " + _HEX + rb","),
-            "size": Field(rb"\bsize: " + _HEX + rb","),
-            "is_write": Field(rb"\bis_write: (true|false),", FieldType.BOOLEAN),
-            "value": Field(rb"\bvalue: " + _HEX + rb","),
+            "address": Field(_FOUR + rb"address: " + _HEX + _COMMA),
+            "size": Field(_FOUR + rb"size: " + _HEX + _COMMA),
+            "is_write": Field(_FOUR + rb"is_write: (true|false)" + _COMMA, FieldType.BOOLEAN),
+            "value": Field(_FOUR + rb"value: " + _HEX + _COMMA),
         },
+        late=(Words(b"is_write: true,", before=_INSIDE), Words(b"is_write: false,", before=_INSIDE)),
         zone=rb"[Zz]one (\d{1,3}) unhandled",
         line_is_message=False,
     ),
@@ -145,33 +175,61 @@ KINDS: tuple[Kind, ...] = (
         max_lines=40,
         end=_CLOSING_BRACE,
         fields={
-            "message": Field(rb"\bmessage: (?>Some\(\s{0,40})?+(?!\))(\S.{0,400}?),?\s{0,4}\n", FieldType.TEXT),
-            "file": Field(rb'\bfile: "([^"\n]{1,200})"', FieldType.TEXT),
-            "line": Field(rb"\bline: (\d{1,7}),"),
-            "col": Field(rb"\bcol: (\d{1,5}),"),
+            "message": Field(
+                rb"message: (?!Some\()(\S.{0,400}?)"
+                + _COMMA
+                + rb"|message: (assertion .{1,200} failed)\s*\Z"
+                + rb"|panicked at '(.{1,400}?)', "
+                + _PLACE,
+                FieldType.TEXT,
+                below=(
+                    (rb"message: Some\(\s*\Z", rb"\A {8}(?!(?:file|line|col): )(\S.{0,400}?)" + _COMMA),
+                    (rb"panicked at " + _PLACE, rb"\A(?![\[\s])(.{1,400}?)\s*\Z"),
+                ),
+            ),
+            "file": Field(
+                rb'file: "([^"\n]{1,200})"' + _COMMA + rb"|panicked at " + _IN_PLACE % (b"(", b")", b"", b"", b"", b""),
+                FieldType.TEXT,
+            ),
+            "line": Field(
+                rb"line: (\d{1,7})" + _COMMA + rb"|panicked at " + _IN_PLACE % (b"", b"", b"(", b")", b"", b"")
+            ),
+            "col": Field(
+                rb"col: (\d{1,5})" + _COMMA + rb"|panicked at " + _IN_PLACE % (b"", b"", b"", b"", b"(", b")")
+            ),
         },
-        absorbs=frozenset({"zone-error"}),
+        late=(
+            Words(b"can_unwind: true,", before=_INSIDE),
+            Words(b"force_no_backtrace: false,", before=_INSIDE),
+            Words(b"location: Location {", before=_INSIDE),
+            Words(b"root zone has some error", before=_UNQUOTED + rb"(?: {1,8}(?:message: )?)?"),
+        ),
+        short=rb"panicked at ",
+        zone=rb"[Zz]one (\d{1,3}) has|root zone has",
         line_is_message=False,
     ),
     Kind(
         name="el2-exception",
         origin=Origin.HYPERVISOR,
         words=(
-            Words(b"EL2 Exception: ", before=_UNQUOTED),
+            Words(b"EL2 Exception: ", before=_UNQUOTED, bare=True),
             Words(b"Unsupported Exception EC", before=_UNQUOTED),
+            Words(b"Unsupported Exit:", before=_UNQUOTED),
+            Words(b"irq not handle from el2", before=_UNQUOTED),
         ),
         sample="EL2 Exception: Data Abort, ELR_EL2: 0x40412340, ESR_EL2: 0x96000045, FAR_EL2: 0xdeadbeef000",
         meaning="The hypervisor itself took an exception, or a zone one that the hypervisor has no handler for.",
         remedy="Look ELR_EL2 up in hvisor's ELF. A wild FAR_EL2 means overwritten memory: check the reservation.",
         fields={
-            "elr": Field(rb"ELR(?:_EL2)?[:=] ?" + _HEX, required=False),
-            "esr": Field(rb"ESR(?:_EL2)?[:=] ?" + _HEX, required=False),
-            "far": Field(rb"FAR(?:_EL2)?[:=] ?" + _HEX, required=False),
+            "elr": Field(rb"ELR(?:_EL2)?[:=] ?" + _HEX + _AFTER, required=False),
+            "esr": Field(rb"ESR(?:_EL2)?[:=] ?" + _HEX + _AFTER, required=False),
+            "far": Field(rb"FAR(?:_EL2)?[:=] ?" + _HEX + _AFTER, required=False),
         },
     ),
     Kind(
         name="hypercall-error",
         origin=Origin.HYPERVISOR,
+        severity=Severity.ERROR,
         words=(Words(b"hypercall error:", before=_UNQUOTED),),
         sample="[ERROR 0] (hvisor::arch::aarch64::trap:290) hypercall error: [src/hypercall/mod.rs:120:13] "
         "Invalid argument",
@@ -189,10 +247,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="zone-error",
         origin=Origin.HYPERVISOR,
-        words=(
-            Words(b"root zone has some error", before=_UNQUOTED),
-            Words(b" has some error, please shut", before=rb"[Zz]one \d{1,3}"),
-        ),
+        words=(Words(b" has some error, please shut", before=rb"(?:[Zz]one)? ?\d{0,3}"),),
         sample="[ERROR 2] (hvisor::zone:417) zone 1 has some error, please shut down it",
         meaning="The hypervisor gave a zone up.",
         remedy="The reason stands above it on the UART: begin with the first finding.",
@@ -209,6 +264,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="kernel-oops",
         origin=Origin.KERNEL,
+        severity=Severity.ERROR,
         words=(
             Words(b"Unable to handle kernel", before=_MESSAGE),
             Words(b"Internal error: ", tail=(rb"[^s\n]",), before=_MESSAGE),
@@ -228,6 +284,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="kernel-bug",
         origin=Origin.KERNEL,
+        severity=Severity.ERROR,
         words=(
             Words(b"BUG: ", tail=(rb"[^s\n]",), before=_MESSAGE),
             Words(b"BUG: s", tail=(rb"[^o\n]",), before=_MESSAGE),  # `BUG: soft lockup` is its own kind
@@ -253,6 +310,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="external-abort",
         origin=Origin.KERNEL,
+        severity=Severity.ERROR,
         words=(
             Words(b"Internal error: synchronous ", before=_MESSAGE),
             Words(b"Unhandled fault: synchronous ", before=_MESSAGE),
@@ -268,6 +326,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="rcu-stall",
         origin=Origin.KERNEL,
+        severity=Severity.ERROR,
         words=(
             Words(b"self-detected stall on CPU", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
             Words(b"detected stalls on CPUs/tasks", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
@@ -280,6 +339,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="soft-lockup",
         origin=Origin.KERNEL,
+        severity=Severity.ERROR,
         words=(Words(b"BUG: soft lockup - CPU#", before=_MESSAGE + rb"(?:watchdog: )?"),),
         sample="[   60.123456] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [memtester:214]",
         meaning="A CPU of root-linux ran kernel code for many seconds without a break.",
@@ -287,8 +347,23 @@ KINDS: tuple[Kind, ...] = (
         cpu=rb"CPU#(\d{1,4})",
     ),
     Kind(
+        name="hard-lockup",
+        origin=Origin.KERNEL,
+        words=(
+            Words(
+                b"Watchdog detected hard LOCKUP on cpu",
+                before=_MESSAGE + rb"(?:NMI watchdog: |watchdog: )?(?:CPU\d{1,4}: )?",
+            ),
+        ),
+        sample="[   95.974379] watchdog: Watchdog detected hard LOCKUP on cpu 3",
+        meaning="A CPU of root-linux does not even take interrupts any more.",
+        remedy="It has often stopped in the hypervisor: look for hypervisor findings above.",
+        cpu=rb"LOCKUP on cpu (\d{1,4})\b",
+    ),
+    Kind(
         name="hung-task",
         origin=Origin.KERNEL,
+        severity=Severity.ERROR,
         words=(Words(b" blocked for more than ", before=_MESSAGE + rb"INFO: task .{1,80}:\d{1,10}"),),
         sample="[  243.123456] INFO: task kworker/0:1:123 blocked for more than 120 seconds.",
         meaning="A task of root-linux has waited for minutes, often for storage or a lock.",
@@ -297,6 +372,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name=OOM_KILL,
         origin=Origin.KERNEL,
+        severity=Severity.WARNING,
         words=(
             Words(b"Out of memory: Kill", before=_MESSAGE),
             Words(b"Memory cgroup out of memory: Kill", before=_MESSAGE),
@@ -308,6 +384,25 @@ KINDS: tuple[Kind, ...] = (
         fields={
             "pid": Field(rb"process (\d{1,10})", required=False),
             "process": Field(rb"process \d{1,10},? \(([^)\n]{1,64})\)", FieldType.TEXT, required=False),
+        },
+    ),
+    Kind(
+        name="u-boot-exception",
+        origin=Origin.BOARD,
+        words=(
+            Words(b'"Synchronous Abort" handler', before=_UNQUOTED),
+            Words(b'"Error" handler, esr 0x', before=_UNQUOTED + rb"(?:Bad mode in )?"),
+        ),
+        sample='"Synchronous Abort" handler, esr 0x96000004',
+        meaning="U-Boot, or what it has just started with its own exception vectors still in place, took an "
+        "exception. U-Boot then resets the board.",
+        remedy="After `Starting kernel ...`: is the image built for the address at which it was loaded, and whole? "
+        "Before it: look up elr (of the line with `(reloc)`) in U-Boot's map.",
+        max_lines=3,
+        end=rb"\Aelr: [0-9a-f]{16} lr : [0-9a-f]{16}\s*\Z",
+        fields={
+            "esr": Field(rb"handler, esr (0x[0-9a-f]{8,16})" + _AFTER),
+            "far": Field(rb"handler, esr 0x[0-9a-f]{8,16}, far (0x[0-9a-f]{1,16})" + _AFTER, required=False),
         },
     ),
     Kind(
@@ -327,6 +422,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name=LAYOUT,
         origin=Origin.FACT,
+        severity=Severity.INFO,
         words=(
             Words(b"__core_end = 0x", before=_HVISOR_TARGET),
             Words(b"mem_pool_start = 0x", before=_HVISOR_TARGET),
@@ -346,6 +442,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name=LOG_LEVEL,
         origin=Origin.FACT,
+        severity=Severity.INFO,
         words=(Words(b"log_level: ", before=rb"build_mode: \w{1,20}, "),),
         sample="[INFO  0] (hvisor:121) build_mode: debug, log_level: info, arch: aarch64, stats: off",
         meaning="The hypervisor's log level, fixed when it was built. Below warn, silence is no evidence.",
@@ -398,12 +495,21 @@ def as_markdown() -> str:
     parts = [
         "# Fault catalogue\n\n"
         "What hvrig's watch finds on the UART. Made from `hvrig.watch.catalogue` by\n"
-        "`python -c \"from hvrig.watch.catalogue import as_markdown; print(as_markdown(), end='')\"`.\n"
+        "`python -c \"from hvrig.watch.catalogue import as_markdown; print(as_markdown(), end='')\"`.\n\n"
+        "**Severity**: `fatal`: a CPU, a zone or the board does not go on; `error`: something failed and the system "
+        "goes on, for now; `warning`: a limit was met; `info`: a fact.\n\n"
+        "**Confidence** of a finding: `high`: its words and every line that its report should have came whole. `low`: "
+        "its words were torn by other output and put together again, a line is missing or broken, or lines of two "
+        "CPUs' reports could not be told apart. A fault of low confidence is still a fault; its numbers are hints. "
+        "What nobody can see: a digit lost inside of a line that is otherwise whole. And `cpu` is a hint always: "
+        "hvisor reads it from memory that the fault may have overwritten.\n\n"
+        "A field is given only where its line came to its end; one that did not is named in `missing`.\n"
     ]
     for kind in KINDS:
         fields = ", ".join(f"`{name}`" for name in kind.fields) or "none of its own"
         parts.append(
             f"\n## {kind.name}\n\n{kind.meaning}\n\n    {kind.sample}\n\n"
-            f"- origin: {kind.origin.value}\n- fields: {fields}\n- what to do: {kind.remedy}\n"
+            f"- origin: {kind.origin.value}\n- severity: {kind.severity.value}\n- fields: {fields}\n"
+            f"- what to do: {kind.remedy}\n"
         )
     return "".join(parts)

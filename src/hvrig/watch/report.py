@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from hvrig.model.finding import Finding, Origin
+from hvrig.model.finding import Confidence, Finding
 from hvrig.watch.catalogue import Field, FieldType, Kind
 from hvrig.watch.harmless import EXCERPT_BYTES, harmless
 
@@ -13,9 +13,17 @@ from hvrig.watch.harmless import EXCERPT_BYTES, harmless
 _LINE_BYTES = 4096
 _REPORT_BYTES = 4 * _LINE_BYTES
 _MESSAGE_CHARACTERS = 200
+# Of a line that was cut, so much is kept to be tried together with the next one.
+_FRAGMENT_BYTES = 256
+# An end that comes before all is said may be the guest's: so many more lines are waited for.
+_LINES_BEHIND = 4
+# A report in the short form has so many more lines, with what comes between.
+_SHORT_LINES = 4
 
 # memtester's progress on the same UART: a backspace and the next of `-\|/`, between any two bytes of a report.
 _SPIN = re.compile(rb"\x08+[-\\|/]?")
+# Here a slash can be the progress's or the text's own, or the progress has words: in a path or a message it stays.
+_SPIN_IN_TEXT = re.compile(rb"\x08+(?:[-\\|]|(?![/st]))")
 _PREFIX = re.compile(
     r"\A(?:\[[^\]\n]{1,20}\]){1,2} ?"
     r"(?:(?:ERROR|WARN|INFO|DEBUG|TRACE) {1,2}CPU\d{1,3} \S{1,40} )?"
@@ -24,14 +32,17 @@ _PREFIX = re.compile(
 
 _compiled = lru_cache(maxsize=256)(re.compile)
 
+_Value = int | bool | str
+
 
 class Report:
     """Collects a report's lines; `finding` says what they came to, however many survived.
 
     offset: of its first byte in the raw stream. t: when its words came. cpu: of its log line's prefix.
+    whole: its words came in one piece.
     """
 
-    def __init__(self, kind: Kind, *, offset: int, t: float, cpu: int | None, words: int) -> None:
+    def __init__(self, kind: Kind, *, offset: int, t: float, cpu: int | None, words: int, whole: bool = True) -> None:
         self.kind = kind
         self.offset = offset
         self.t = t
@@ -40,67 +51,194 @@ class Report:
         self.lines = 0
         self.alarmed = False
         self._room = _LINE_BYTES if kind.max_lines == 1 else _REPORT_BYTES
+        self._lines_left = kind.max_lines
         self._text = b""
+        self._taken: dict[str, _Value] = {}
+        self._lacking = [name for name, field in kind.fields.items() if field.required]
+        self._zone: int | None = None
+        self._fragment = b""
+        self._below: dict[str, bytes] = {}  # what a field looks like on the lines below its opener
+        self._short = False
+        self._spoiled = False
+        self._hurried = False
+        self._low = not whole
+        # Fields whose line could as well have been another report's, and that report.
+        self._shared: dict[str, Report] = {}
+        self._mixed = False
 
     @property
     def room(self) -> int:
         """Bytes that may still come before the report is cut; at least 1 while it is open."""
         return self._room
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that it must say has been said."""
+        return not self._lacking
+
+    @property
+    def fresh(self) -> bool:
+        """Whether its first line may not be over yet: a guest's lines stand in it."""
+        return not self._taken and not self._short and self.lines <= _LINES_BEHIND
+
+    @property
+    def hurried(self) -> bool:
+        """Whether something came that follows its end."""
+        return self._hurried
+
+    def claim(self, line: bytes) -> str | None:
+        """The field that this report still lacks and `line`, alone or after a line's torn beginning, gives it."""
+        line = _SPIN.sub(b"", line)
+        for name in self._lacking:
+            if self._match(name, line) or self._match_torn(name, line):
+                return name
+            if any(_compiled(opener).search(line) for opener, _ in self.kind.fields[name].below):
+                return name
+        return None
+
+    def expects(self, name: str) -> bool:
+        """Whether `name` is the next field in the order in which they are printed."""
+        return bool(self._lacking) and self._lacking[0] == name
+
+    def ends_with(self, line: bytes) -> bool:
+        """Whether `line` is the last of a report of this kind."""
+        return self.kind.end is not None and _compiled(self.kind.end).search(_SPIN.sub(b"", line)) is not None
+
+    def share(self, name: str, other: Report) -> None:
+        """Say that the line with `name`, taken by this report, could as well be `other`'s."""
+        self._shared[name] = other
+        other._shared[name] = self
+        # Two reports that began one after the other before any of their lines: whose lines follow cannot be told.
+        if (not other._taken and other.lines <= 1) or self._mixed or other._mixed:
+            self._mixed = other._mixed = True
+
+    def passed_over(self) -> None:
+        """Say that an older report of the kind took a line that this one has, while it was open: they are woven."""
+        if self._shared:
+            self._mixed = True
+            for other in self._shared.values():
+                other._mixed = True
+
+    @property
+    def _has_hole(self) -> bool:
+        """Whether a line is missing before one that came: then the order says nothing about whose lines came."""
+        order = [name for name, field in self.kind.fields.items() if field.required]
+        return any(name in self._taken for name in order[order.index(self._lacking[0]) :]) if self._lacking else False
+
+    def hurry(self, lines: int) -> None:
+        """Something came that follows a report's end: so many more lines, at most, are waited for."""
+        self._hurried = True
+        self._lines_left = min(self._lines_left, lines)
+
+    def cut(self, piece: bytes) -> bool:
+        """Take a line's beginning that another report broke off. Returns whether the report is complete."""
+        done = self.take(piece)
+        self._fragment = _SPIN.sub(b"", piece)[-_FRAGMENT_BYTES:]
+        return done
+
     def take(self, piece: bytes) -> bool:
         """Take the next bytes, at most `room`, up to and with a newline. Returns whether the report is complete."""
         self._room -= len(piece)
         kept = _SPIN.sub(b"", piece)
         self._text += kept[: EXCERPT_BYTES - len(self._text)]
+        self._read(kept, _SPIN_IN_TEXT.sub(b"", piece) if b"\x08" in piece else kept)
         if not piece.endswith(b"\n"):
             return self._room <= 0
         self.lines += 1
-        ended = self.kind.end is not None and _compiled(self.kind.end).search(kept) is not None
-        return ended or self.lines >= self.kind.max_lines or self._room <= 0
+        self._lines_left -= 1
+        if self.kind.short is not None and _compiled(self.kind.short).search(kept):
+            self._short = True
+            self.hurry(_SHORT_LINES)
+        ended = self.complete and (self._short or self.ends_with(piece))
+        if not self.complete and self.ends_with(piece):
+            self.hurry(_LINES_BEHIND)
+        return ended or self._lines_left <= 0 or self._room <= 0
+
+    def _read(self, line: bytes, text: bytes) -> None:
+        for name in tuple(self._lacking):
+            self._read_field(name, line, text)
+        if self._lacking and not self._spoiled:
+            self._spoiled = any(self._contradicts(name, value, line) for name, value in self._taken.items())
+        for name, field in self.kind.fields.items():
+            if not field.required and name not in self._taken:
+                self._read_field(name, line, text)
+        if self._zone is None and self.kind.zone is not None and (match := _compiled(self.kind.zone).search(line)):
+            self._zone = int(match[1]) if match[1] is not None else 0
+        if self.cpu is None and self.kind.cpu is not None and (match := _compiled(self.kind.cpu).search(line)):
+            self.cpu = int(match[1])
+        self._below = {
+            name: pattern
+            for name in self._lacking
+            for opener, pattern in self.kind.fields[name].below
+            if _compiled(opener).search(line)
+        } or self._below
+        self._fragment = b""
+
+    def _contradicts(self, name: str, value: _Value, line: bytes) -> bool:
+        """Whether a line says something else of a field: then it is of a report whose beginning was lost."""
+        field = self.kind.fields[name]
+        found = _compiled(field.pattern).search(line) if field.required else None
+        return found is not None and _value(field, found) != value
+
+    def _match(self, name: str, line: bytes) -> re.Match[bytes] | None:
+        found = _compiled(self.kind.fields[name].pattern).search(line)
+        if found is None and name in self._below:
+            found = _compiled(self._below[name]).search(line)
+        return found
+
+    def _match_torn(self, name: str, line: bytes) -> re.Match[bytes] | None:
+        """The same in a line whose beginning stood before another report."""
+        found = self._match(name, self._fragment + line) if self._fragment else None
+        return found if found is not None and found.start() < len(self._fragment) else None
+
+    def _read_field(self, name: str, line: bytes, text: bytes) -> None:
+        field = self.kind.fields[name]
+        if field.type is FieldType.TEXT:
+            line = text
+        match = self._match(name, line)
+        if match is None:
+            match = self._match_torn(name, line)
+            self._low = self._low or match is not None
+        if match is None or b"\x08" in match[0] or self._spoiled:
+            return
+        self._taken[name] = _value(field, match)
+        if field.required:
+            self._lacking.remove(name)
 
     def finding(self) -> Finding:
         """What the report said, and what it should have said and did not."""
-        fields: dict[str, int | bool | str] = {}
-        missing: list[str] = []
+        unsure = {
+            name
+            for name, other in self._shared.items()
+            if other._taken.get(name) != self._taken.get(name)
+            and (self._mixed or self._has_hole or (self.offset < other.offset and other._has_hole))
+        }
+        fields: dict[str, _Value] = {}
         if self.kind.line_is_message:
             fields["message"] = _PREFIX.sub("", harmless(self._text)).split("\n", 1)[0].strip()[:_MESSAGE_CHARACTERS]
-        for name, field in self.kind.fields.items():
-            value = _value(field, self._text)
-            if value is not None:
-                fields[name] = value
-            elif field.required:
-                missing.append(name)
+        fields |= {name: self._taken[name] for name in self.kind.fields if name in self._taken and name not in unsure}
+        missing = tuple(name for name, field in self.kind.fields.items() if field.required and name not in fields)
         return Finding(
             kind=self.kind.name,
             origin=self.kind.origin,
             offset=self.offset,
             t=self.t,
-            zone=self._zone(),
-            cpu=self.cpu if self.cpu is not None else self._number(self.kind.cpu),
+            zone=self._zone,
+            cpu=self.cpu,
             fields=fields,
-            missing=tuple(missing),
+            missing=missing,
             excerpt=harmless(self._text),
+            confidence=Confidence.LOW if missing or self._low or self._mixed else Confidence.HIGH,
+            severity=self.kind.severity,
         )
 
-    def _zone(self) -> int | None:
-        number = self._number(self.kind.zone)
-        if number is None and self.kind.origin is Origin.HYPERVISOR and b"root zone has" in self._text:
-            return 0
-        return number
 
-    def _number(self, pattern: bytes | None) -> int | None:
-        match = _compiled(pattern).search(self._text) if pattern is not None else None
-        return int(match[1]) if match else None
-
-
-def _value(field: Field, text: bytes) -> int | bool | str | None:
-    match = _compiled(field.pattern).search(text)
-    if match is None:
-        return None
+def _value(field: Field, match: re.Match[bytes]) -> _Value:
+    raw = match[match.lastindex or 0]
     match field.type:
         case FieldType.INTEGER:
-            return int(match[1], 16 if match[1].startswith(b"0x") else 10)
+            return int(raw, 16 if raw.startswith(b"0x") else 10)
         case FieldType.BOOLEAN:
-            return bool(match[1] == b"true")
+            return raw == b"true"
         case FieldType.TEXT:
-            return harmless(match[1]).strip()[:_MESSAGE_CHARACTERS]
+            return harmless(raw).strip()[:_MESSAGE_CHARACTERS]

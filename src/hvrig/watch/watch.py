@@ -15,6 +15,7 @@ from hvrig.watch.escapes import EscapeRemover
 from hvrig.watch.harmless import harmless
 from hvrig.watch.report import Report
 from hvrig.watch.tally import Tally
+from hvrig.watch.torn import REACH, find_torn
 from hvrig.watch.words import Hit, WordFinder, Words
 
 # Larger blocks are taken in pieces, so that memory stays bounded and an offset is soon found.
@@ -27,24 +28,56 @@ _OPEN_REPORTS = 8
 # A kernel panic that comes within so many bytes after another kernel fault comes of it.
 _KERNEL_PANIC_WITHIN = 16384
 
-_Meaning = Kind | MarkWords
+# After a line that follows a report's end, an unfinished report waits for so many more lines of its own.
+_LINES_AFTER = 8
+# So near behind a report that was closed too early, its own later lines begin no new one.
+_AFTERMATH = 512
+
+
+class _Suspicious:
+    """What a log line's prefix means by itself: its words may come torn."""
+
+
+_SUSPICIOUS = _Suspicious()
+_Meaning = Kind | MarkWords | _Suspicious
 
 
 def _table() -> list[tuple[Words, _Meaning]]:
-    kinds: list[tuple[Words, _Meaning]] = [(words, kind) for kind in KINDS for words in kind.words]
-    return kinds + [(mark.words, mark) for mark in MARKS]
+    kinds: list[tuple[Words, _Meaning]] = [(words, kind) for kind in KINDS for words in (*kind.words, *kind.late)]
+    return [*kinds, *((mark.words, mark) for mark in MARKS), (catalogue.HYPERVISOR_COMPLAINS, _SUSPICIOUS)]
 
 
 _TABLE = _table()
+_LATE = frozenset(
+    index for index, (words, meaning) in enumerate(_TABLE) if isinstance(meaning, Kind) and words in meaning.late
+)
+# What torn words are looked for as, of each kind its first: those begin its report.
+_TEARABLE = [
+    (index, words)
+    for index, (words, meaning) in enumerate(_TABLE)
+    if isinstance(meaning, Kind) and meaning.origin is Origin.HYPERVISOR and words in meaning.words
+]
 _FINDER = WordFinder([words for words, _ in _TABLE])
 _BEFORE = [re.compile(rb"(?:" + words.before + rb")\Z") for words, _ in _TABLE]
 _UNLESS = [re.compile(rb"(?:" + words.unless + rb")\Z") if words.unless else None for words, _ in _TABLE]
 
-# The two shapes of hvisor's log prefix, and printk's timestamp; the group is hvisor's CPU.
-_LOG_PREFIX = re.compile(
-    rb"\[(?:ERROR|WARN|INFO|DEBUG|TRACE) {1,3}(\d{1,3})\]"
-    rb"|\[ {0,5}\d{1,7}\.\d{6}\](?: (?:ERROR|WARN|INFO|DEBUG|TRACE) {1,2}CPU(\d{1,3}))?"
+# The two shapes of hvisor's log prefix at the levels of faults, up to the words: another line's prefix, cut off before,
+# is not theirs. A fact's words may stand anywhere in its line, and so may the kernel's timestamp, the last of a line.
+_STAMP = rb"\[ {0,5}\d{1,7}\.\d{6}\]"
+_PRINTK = re.compile(_STAMP + rb"(?!.*" + _STAMP + rb")")
+_FAULT_PREFIX = re.compile(
+    rb"\[(?:(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]"
+    rb"| {0,5}\d{1,7}\.\d{6}\] (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:)"
+    rb"(?: |\x08[-\\|/])*\([\w:]{1,100}\)(?:\x08[-\\|/])* (?:\x08[-\\|/])*"
+    rb"(?:(?:[Zz]one \d{1,3} )?unhandled mmio fault |[Zz]one \d{1,3} ?|panic occurred: )?\Z"
 )
+_FACT_PREFIX = re.compile(rb"\[INFO {1,3}(?P<cpu>\d{1,3})\]|" + _STAMP + rb" INFO {1,2}CPU(?P<CPU>\d{1,3})")
+_PREFIXES = {
+    Origin.HYPERVISOR: _FAULT_PREFIX,
+    Origin.KERNEL: _PRINTK,
+    Origin.BOARD: _PRINTK,
+    Origin.FACT: _FACT_PREFIX,
+}
 
 
 @dataclass
@@ -55,6 +88,16 @@ class _Incident:
     cpu: int | None
     answered: bool
     panicked: bool = False
+
+
+@dataclass
+class _Suspect:
+    """A log line of the hypervisor's without known words yet: begun at `lead`, read from `text` to before `read`."""
+
+    lead: int
+    text: int
+    cpu: int | None
+    read: int
 
 
 @dataclass(frozen=True)
@@ -91,6 +134,8 @@ class Watch:
         self._order = BootOrder()
         self._tally = Tally()
         self._incidents: deque[_Incident] = deque(maxlen=16)
+        self._suspect: _Suspect | None = None
+        self._closed: dict[str, tuple[Report, int]] = {}  # the last of each kind, and where it was closed
         self._kernel_fault: int | None = None  # offset of the last one that was no panic
         self._layout: Finding | None = None
         self._layout_told = False
@@ -120,17 +165,24 @@ class Watch:
             scan = hit.end
             self._words(hit, t, events)
         self._scan = max(base + scan, end - _FINDER.max_width + 1)
+        if self._suspect is not None:
+            self._pursue(self._scan, t, events)
         if self._open:
-            self._read_lines(end, t, events)
+            # Lines that torn words may still claim wait until those have been looked for.
+            self._read_lines(end if self._suspect is None else self._scan, t, events)
         keep = max(0, self._scan - _CONTEXT - _FINDER.max_width)
         if self._open:
             keep = min(keep, self._piece)
+        if self._suspect is not None:
+            keep = min(keep, self._suspect.lead)
         if keep > base:
             self._text, self._base = text[keep - base :], keep
             self._escapes.forget_before(keep)
 
     def _words(self, hit: Hit, t: float, events: list[WatchEvent]) -> None:
         start, end = self._base + hit.start, self._base + hit.end
+        if self._suspect is not None:
+            self._pursue(start, t, events)
         self._read_lines(end, t, events)
         line = self._line_before(hit.start)
         before = _BEFORE[hit.index].search(line.text)
@@ -142,12 +194,75 @@ class Watch:
             said = line.text + self._text[hit.start : hit.end]
             self._mark(meaning, said, start, end, t, events)
             return
-        prefix = next(reversed(list(_LOG_PREFIX.finditer(line.text, max(0, len(line.text) - 256)))), None)
-        lead = min(before.start(), prefix.start()) if prefix else before.start()
-        number = prefix and (prefix[1] or prefix[2])
+        origin = meaning.origin if isinstance(meaning, Kind) else Origin.HYPERVISOR
+        prefix = None if words.bare else _PREFIXES[origin].search(line.text, max(0, len(line.text) - 256))
+        lead = start - (len(line.text) - min(before.start(), prefix.start() if prefix else before.start()))
+        number = prefix.groupdict().get("cpu") or prefix.groupdict().get("CPU") if prefix else None
         cpu = int(number) if number else None
-        if not self._belongs_to_open_report(words, hit.index, meaning, cpu, t, events):
-            self._begin_report(meaning, hit.index, start - (len(line.text) - lead), cpu, t, events)
+        if isinstance(meaning, _Suspicious):
+            if self._suspect is not None:
+                self._pursue(start, t, events, last=True)
+            self._suspect = _Suspect(lead, end, cpu, end)
+            return
+        if meaning.origin is Origin.HYPERVISOR and hit.index not in _LATE:
+            self._suspect = None
+        if hit.index in _LATE:
+            if not self._knows(hit.index, meaning, start):
+                begin = start - (before.end() - before.start())
+                self._begin_report(meaning, hit.index, begin, None, t, events, whole=False)
+        elif not self._belongs_to_open_report(words, hit.index, meaning, cpu, t, events):
+            self._begin_report(meaning, hit.index, lead, cpu, t, events)
+
+    def _knows(self, index: int, kind: Kind, start: int) -> bool:
+        """Whether words from a report's inside belong to one that is open, or was closed just before them."""
+        near = [each for each in reversed(self._open) if each.kind is kind]
+        closed, where = self._closed.get(kind.name, (None, 0))
+        if closed is not None and start - where <= _AFTERMATH:
+            near.append(closed)
+        for report in near:
+            if index not in report.words_seen:
+                report.words_seen.add(index)
+                return True
+        return False
+
+    def _pursue(self, until: int, t: float, events: list[WatchEvent], *, last: bool = False) -> None:
+        """Look for torn words behind the suspicious prefix, line by line up to position `until`."""
+        suspect = self._suspect
+        while suspect is not None and self._suspect is suspect:
+            newline = self._text.find(b"\n", suspect.read - self._base, until - self._base)
+            end = newline + 1 + self._base if newline >= 0 else until
+            reach = suspect.text + REACH
+            if newline < 0 and until < reach and not last:
+                return
+            suspect.read = min(end, reach)
+            text = self._text[suspect.text - self._base : suspect.read - self._base]
+            torn = find_torn(text, _TEARABLE)
+            if torn is not None or suspect.read == reach or newline < 0:
+                self._suspect = None
+            if torn is not None:
+                self._take_torn(torn, suspect, t, events)
+
+    def _take_torn(self, index: int, suspect: _Suspect, t: float, events: list[WatchEvent]) -> None:
+        words, kind = _TABLE[index]
+        assert isinstance(kind, Kind)
+        self._read_lines(suspect.read, t, events)
+        if self._belongs_to_open_report(words, index, kind, suspect.cpu, t, events):
+            return
+        for report in self._open:
+            if report.kind is kind and report.words_seen <= _LATE:
+                report.words_seen.add(index)
+                report.cpu = suspect.cpu
+                return
+        head = self._text[suspect.lead - self._base : suspect.read - self._base]
+        report = self._begin_report(kind, index, suspect.lead, suspect.cpu, t, events, whole=False)
+        self._piece = suspect.read
+        report.words_seen |= {
+            late
+            for late in _LATE
+            if (other := _TABLE[late])[1] is kind and isinstance(other[0], Words) and other[0].literal in head
+        }
+        if report.take(head) and report in self._open:
+            self._close(report, t, events)
 
     def _line_before(self, index: int) -> _Line:
         first = max(0, index - _CONTEXT)
@@ -178,7 +293,7 @@ class Watch:
         events.append(Milestone(mark.mark, offset, t, found[1].decode("ascii") if found else ""))
         if mark.mark is Mark.LINUX_BOOTING:
             self._tell_layout(events)
-        elif mark.mark is Mark.HYPERVISOR_HELLO:
+        elif mark.mark is Mark.HYPERVISOR_HELLO and not self._layout_told and self._layout is None:
             self._begin_report(BY_NAME[catalogue.LAYOUT], -1, start, None, t, events)
 
     def _belongs_to_open_report(
@@ -186,37 +301,60 @@ class Watch:
     ) -> bool:
         """Whether these words are part of a report that is open, or the line that follows one."""
         if words is catalogue.HANDLE_ACCESS:
-            for incident in reversed(self._incidents):
-                if not incident.answered and _may_be_same(incident.cpu, cpu):
-                    incident.answered = True
-                    for report in [each for each in self._open if each.offset == incident.offset]:
-                        self._close(report, t, events)
-                    return True
+            unanswered = [each for each in reversed(self._incidents) if not each.answered]
+            same = [each for each in unanswered if each.cpu is not None and each.cpu == cpu]
+            likely = same or [each for each in unanswered if _may_be_same(each.cpu, cpu)]
+            for incident in likely:
+                incident.answered = cpu is not None and (
+                    bool(same) or len(likely) == 1
+                )  # a guess takes no other's place
+                for report in [each for each in self._open if each.offset == incident.offset]:
+                    self._end_soon(report, t, events)
+                return True
         for report in reversed(self._open):
-            own_line = report.lines == 0 or kind.origin is Origin.KERNEL
-            if kind is report.kind and index not in report.words_seen and own_line:
-                report.words_seen.add(index)
-                return True
-            if kind is not report.kind and kind.name in report.kind.absorbs:
-                return True
+            if kind is report.kind:
+                again = index in report.words_seen
+                follows = index > max(report.words_seen) and (
+                    cpu in (None, report.cpu) if report.lines == 0 else cpu is None and report.fresh
+                )
+                if not again and (follows or kind.origin is Origin.KERNEL):
+                    report.words_seen.add(index)
+                    return True
+            elif kind.name in report.kind.absorbs and (cpu is None or kind.origin is Origin.KERNEL):
+                return True  # without a log line's prefix of its own it is the report's message
         return False
 
+    def _end_soon(self, report: Report, t: float, events: list[WatchEvent]) -> None:
+        """What follows a report has come: close it if it is complete, else wait for a few more lines of its own."""
+        if report.complete:
+            self._close(report, t, events)
+        else:
+            report.hurry(_LINES_AFTER)
+
     def _begin_report(
-        self, kind: Kind, words: int, start: int, cpu: int | None, t: float, events: list[WatchEvent]
-    ) -> None:
-        if self._open:
-            self._open[-1].take(self._text[self._piece - self._base : start - self._base])
+        self,
+        kind: Kind,
+        words: int,
+        start: int,
+        cpu: int | None,
+        t: float,
+        events: list[WatchEvent],
+        *,
+        whole: bool = True,
+    ) -> Report:
+        if self._open and self._piece < start:
+            self._open[-1].cut(self._text[self._piece - self._base : start - self._base])
         if kind.origin is Origin.HYPERVISOR and cpu is not None:
             # A CPU prints its reports one after the other: a new one means that the last is over.
             for before in [each for each in self._open if each.kind.origin is Origin.HYPERVISOR and each.cpu == cpu]:
-                self._close(before, t, events)
+                self._end_soon(before, t, events)
         if len(self._open) == _OPEN_REPORTS:
             self._close(self._open[0], t, events)
-        self._piece = start
-        report = Report(kind, offset=self._escapes.offset_of(start), t=t, cpu=cpu, words=words)
+        self._piece = max(self._piece, start)
+        report = Report(kind, offset=self._escapes.offset_of(start), t=t, cpu=cpu, words=words, whole=whole)
         self._open.append(report)
         if kind.origin is Origin.FACT:
-            return
+            return report
         if kind.name in (catalogue.MMIO_FAULT, catalogue.MMIO_HANDLER_ERROR):
             answered = _TABLE[words][0] is catalogue.HANDLE_ACCESS
             self._incidents.append(_Incident(report.offset, cpu, answered))
@@ -225,6 +363,7 @@ class Watch:
         if self._tally.alarm(kind.name, cpu):
             report.alarmed = True
             events.append(Alarm(kind.name, kind.origin, report.offset, t))
+        return report
 
     def _read_lines(self, until: int, t: float, events: list[WatchEvent]) -> None:
         """Hand the text before position `until` to the open reports, as far as it is whole lines or full."""
@@ -238,11 +377,39 @@ class Watch:
             elif full > until:
                 return
             self._piece = self._base + last
-            if report.take(self._text[first:last]):
+            line = self._text[first:last]
+            if newline >= 0 and len(self._open) > 1:
+                report = self._owner(line)
+            if report.take(line):
                 self._close(report, t, events)
+
+    def _owner(self, line: bytes) -> Report:
+        """The open report that a whole line belongs to.
+
+        A line that gives a field goes to the report that expects it next, the newest first: a report that broke into
+        another one ends before it. Where two of a kind expect the same, both are told.
+        """
+        newest = self._open[-1]
+        if newest.lines == 0:
+            return newest
+        claims = [(report, name) for report in reversed(self._open) if (name := report.claim(line)) is not None]
+        claims.sort(key=lambda claim: (claim[0].hurried, not claim[0].expects(claim[1])))
+        if claims:
+            owner, name = claims[0]
+            for other, wanted in claims[1:]:
+                if other.kind is owner.kind and wanted == name and not other.hurried:
+                    owner.share(name, other)
+                    break
+            for other in self._open[self._open.index(owner) + 1 :]:
+                if other.kind is owner.kind and not other.expects(name):
+                    other.passed_over()
+            return owner
+        ending = [report for report in reversed(self._open) if report.ends_with(line)]
+        return next((report for report in ending if report.complete), ending[0] if ending else newest)
 
     def _close(self, report: Report, t: float, events: list[WatchEvent]) -> None:
         self._open.remove(report)
+        self._closed[report.kind.name] = (report, self._piece)
         finding = report.finding()
         if finding.kind == catalogue.LAYOUT:
             self._gather_layout(finding, events)
@@ -264,11 +431,12 @@ class Watch:
             message = str(finding.fields.get("message", "has some error"))
             if "has some error" not in message and "mmio_handle_access" not in message:
                 return None
-            for incident in reversed(self._incidents):
-                before = incident.offset < finding.offset
-                if before and not incident.panicked and _may_be_same(incident.cpu, finding.cpu):
-                    incident.panicked = True
-                    return incident.offset
+            before = [each for each in reversed(self._incidents) if each.offset < finding.offset and not each.panicked]
+            same = [each for each in before if each.cpu is not None and each.cpu == finding.cpu]
+            likely = same or [each for each in before if _may_be_same(each.cpu, finding.cpu)]
+            for incident in likely:
+                incident.panicked = finding.cpu is not None and (bool(same) or len(likely) == 1)
+                return incident.offset
         elif finding.kind == catalogue.KERNEL_PANIC and self._kernel_fault is not None:
             near = 0 < finding.offset - self._kernel_fault <= _KERNEL_PANIC_WITHIN
             return self._kernel_fault if near else None
@@ -293,6 +461,8 @@ class Watch:
 
     def _end_chapter(self, until: int, t: float, events: list[WatchEvent]) -> None:
         """Close all that is open; what comes after position `until` is new."""
+        if self._suspect is not None:
+            self._pursue(until, t, events, last=True)
         self._read_lines(until, t, events)
         if self._open and self._piece < until:
             self._open[-1].take(self._text[self._piece - self._base : until - self._base])
@@ -302,6 +472,7 @@ class Watch:
         self._layout_told = False
         events.extend(self._tally.close())
         self._incidents.clear()
+        self._closed.clear()
         self._kernel_fault = None
 
 

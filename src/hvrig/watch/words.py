@@ -18,12 +18,14 @@ class Words:
     literal: the words. tail: patterns of one byte each that must follow. Both are within a line.
     before: a pattern that the line's text up to the words must end with; `\\A` is the line's beginning.
     unless: a pattern that the text above the line must not end with.
+    bare: printed without a log line's prefix.
     """
 
     literal: bytes
     tail: tuple[bytes, ...] = ()
     before: bytes = b""
     unless: bytes = b""
+    bare: bool = False
 
     @property
     def width(self) -> int:

@@ -18,6 +18,7 @@ from hvrig.model.evidence import (
 )
 from hvrig.model.finding import Finding, Origin
 from hvrig.model.memory import Range
+from hvrig.model.memory_map import Explanation
 from hvrig.model.phase import Phase
 from hvrig.verdict.judge import judge, phase_at
 
@@ -99,6 +100,15 @@ def test_a_fault_with_memtester_on_the_hypervisors_pages_says_so() -> None:
     held = Coverage(100, (), HYPERVISOR, 42)
     verdict = judge(replace(GOOD, rungs=(replace(rung("1G"), coverage=held),), findings=(MMIO,)))
     assert "42 pages" in verdict.summary
+
+
+def test_a_faults_address_is_explained() -> None:
+    said = Explanation(0xB600000, "RAM of zone 0", "Its tables were most likely overwritten.")
+    panic = Finding(kind="hypervisor-panic", origin=Origin.HYPERVISOR, offset=6400, t=6.4)
+    verdict = judge(replace(GOOD, findings=(panic, MMIO), explanations={MMIO.offset: said}))
+    assert "unhandled mmio fault at 0xb600000" in verdict.summary
+    assert "the address is RAM of zone 0" in verdict.summary
+    assert verdict.remedy == said.cause
 
 
 def test_the_hypervisor_comes_before_the_kernel_and_both_before_a_lost_lab() -> None:

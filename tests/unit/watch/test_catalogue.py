@@ -41,7 +41,7 @@ def test_a_line_is_its_own_message_without_the_prefix(kind: Kind, watched: Watch
         ("[ERROR 0] (hvisor::arch::aarch64::trap:120) Unsupported Exception EC:0x1!", "el2-exception"),
         ("[ERROR 0] (hvisor::memory::mmio:99) mmio handler returned error: [src/x.rs:1:2] I/O error",
          "mmio-handler-error"),
-        ("root zone has some error", "zone-error"),
+        ("root zone has some error", "hypervisor-panic"),
         ("Kernel panic - not syncing: VFS: Unable to mount root fs", "kernel-panic"),
         ("[    1.000000][    T1] Kernel panic - not syncing: Fatal exception", "kernel-panic"),
         ("trying mlock ...Kernel panic - not syncing: Fatal exception", "kernel-panic"),

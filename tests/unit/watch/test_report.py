@@ -55,7 +55,8 @@ def test_panics_of_different_rust_versions() -> None:
     old = (
         b"    payload: Any { .. },\r\n",
         b"    message: Some(\r\n",
-        b"        root zone has some error,\r\n    ),\r\n",
+        b"        root zone has some error,\r\n",
+        b"    ),\r\n",
     )
     for message in ((b"    message: root zone has some error,\r\n",), old):
         panic = report(HYPERVISOR_PANIC, head, *message, *location)

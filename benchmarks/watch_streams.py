@@ -1,0 +1,650 @@
+"""Streams of console text with faults whose truth is known, torn in every way a UART tears them: what does hvrig find?
+
+Each stream is guest text with none, one or several reports of hvisor or the kernel in it: beginning in the middle of a
+guest line, cut by guest bytes, guest lines, memtester's progress or another CPU's report, woven with one line by line,
+repeated, with bytes lost; in both log shapes, with and without colours; fed in chunks of any size.
+
+A fault must be found where one of its kind's words survives in one piece. Its fields must be right where their line
+survives, and right or missing elsewhere. Two cases nobody can see in the text are counted apart: a number whose digits
+were lost or added while its line kept its shape (`unknowable`), and numbers of a report that says itself that it is
+not whole (`low`). Nothing else may be found.
+
+`python benchmarks/watch_streams.py --seed 1 --streams 100000` prints the counts as JSON; exit status 1 if there was
+a miss, an invention or a wrong field, with the seeds of the first few, to be looked at with `--show SEED`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from hvrig.model.finding import Confidence, Finding
+from hvrig.watch import Watch
+from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS
+
+_CAPTURES = Path(__file__).parents[1] / "tests" / "data" / "uart"
+_ESCAPES_BEFORE = re.compile(rb"(?:\x1b\[[0-9;]*m)*\Z")
+# Quotes before words are what somebody searches for, and an escape sequence that was cut takes a byte of them.
+_BAD_BEFORE = re.compile(rb"(?:['\"`=]|\x1b[\[0-9;]*)\Z")
+_Value = int | bool | str
+
+
+@dataclass(frozen=True)
+class Span:
+    """`[start, end)` of a message's bytes."""
+
+    start: int
+    end: int
+
+
+@dataclass
+class Message:
+    """One report as it was printed, and what must be found in it.
+
+    words: one of them in a piece is enough. head: from the log line's prefix to the end of the first words.
+    follows: the index of the message that this one belongs to (a panic, an access error), or None.
+    """
+
+    kind: str
+    data: bytes
+    cpu: int | None = None
+    zone: int | None = None
+    words: list[Span] = field(default_factory=list)
+    head: Span | None = None
+    zone_at: Span | None = None
+    fields: dict[str, tuple[Span, _Value]] = field(default_factory=dict)
+    follows: int | None = None
+    count: int = 1
+    woven: bool = False
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes of a stream: of message number `owner` from its byte `start` on, or of the guest."""
+
+    owner: int | None
+    start: int
+    data: bytes
+
+
+@dataclass
+class Stream:
+    """A stream and its truth."""
+
+    messages: list[Message]
+    pieces: list[Piece]
+
+    @property
+    def data(self) -> bytes:
+        """The bytes as they come over the wire."""
+        return b"".join(piece.data for piece in self.pieces)
+
+    def survives(self, owner: int, span: Span) -> bool:
+        """Whether a span of a message came through in one piece, with the escape sequences before it."""
+        data = self.messages[owner].data
+        guard = _ESCAPES_BEFORE.search(data[: span.start])
+        start = guard.start() if guard else span.start
+        for number, piece in enumerate(self.pieces):
+            end = piece.start + len(piece.data)
+            if piece.owner == owner and piece.start <= start and end >= span.end:
+                if piece.start + 2 < start:
+                    return True
+                return not number or _BAD_BEFORE.search(self.pieces[number - 1].data) is None
+        return False
+
+    def touched(self, owner: int, span: Span) -> bool:
+        """Whether bytes were lost or put in between a span's bytes, or at its ends."""
+        return not any(
+            piece.owner == owner and piece.start < span.start and piece.start + len(piece.data) > span.end
+            for piece in self.pieces
+        )
+
+    def owner_of(self, offset: int) -> int | None:
+        """The message that the byte at `offset` belongs to."""
+        for piece in self.pieces:
+            if offset < len(piece.data):
+                return piece.owner
+            offset -= len(piece.data)
+        return None
+
+
+# --- what is printed -------------------------------------------------------------------------------------------------
+
+
+@lru_cache
+def _guest_lines() -> tuple[bytes, ...]:
+    marks = [mark.words.literal for mark in MARKS] + [b"DDR V", b"log_level", b"_end = ", b"mem_pool_start", b"__core"]
+    lines: list[bytes] = []
+    for name in ("hvisor-qemu-ok.raw.log", "hvisor-qemu-stock-ok.raw.log", "uart-rk3588-boot.log"):
+        text = (_CAPTURES / name).read_bytes().replace(b"\r", b"")
+        lines += [line + b"\r\n" for line in text.split(b"\n") if not any(word in line for word in marks)]
+    return tuple(line for line in lines if len(line) < 300)
+
+
+@lru_cache
+def _guest_words() -> bytes:
+    return b"".join(line for line in _guest_lines() if b"\x1b" not in line and b"\x08" not in line)
+
+
+def _spin(rng: random.Random) -> bytes:
+    if rng.random() < 0.3:
+        number = rng.randrange(64)
+        return b"\x08" * 11 + rng.choice((b"setting", b"testing")) + b" %3d" % number
+    return b"".join(b"\x08" + b"-\\|/"[n % 4 :][:1] for n in range(rng.randrange(4), rng.randrange(5, 24)))
+
+
+def _burst(rng: random.Random) -> bytes:
+    """What a guest writes between two bytes of a report."""
+    choice = rng.random()
+    if choice < 0.35:
+        return _spin(rng)
+    if choice < 0.55:
+        return b"[%5d.%06d] " % (rng.randrange(99999), rng.randrange(10**6)) + rng.choice(
+            (b"random: crng init done\r\n", b"br0: port 1(eth0) entered disabled state\r\n", b"usb 1-1: new device\r\n")
+        )
+    text = _guest_words()
+    start = rng.randrange(len(text) - 64)
+    return text[start : start + rng.randrange(1, 40)].rstrip(b"'\"`=\r\n") or b"x"
+
+
+def _log(
+    rng: random.Random, level: bytes, cpu: int, target: bytes, text: bytes, *, colours: bool, stamped: bool
+) -> bytes:
+    args = b"31" if level == b"ERROR" else b"33"
+    bright = b"91" if level == b"ERROR" else b"93"
+    if stamped:
+        head = b"<37>[<97>%5d.%06d<>] <%b>%-5b<> <92>CPU%d<> hvisor: <37>(%b:%d)<> <%b>" % (
+            rng.randrange(99999), rng.randrange(10**6), bright, level, cpu, target, rng.randrange(1, 999), args,
+        )  # fmt: skip
+    else:
+        head = b"<37>[<%b>%-5b<> <37>%d<>] <37>(%b:%d)<> <%b>" % (
+            bright,
+            level,
+            cpu,
+            target,
+            rng.randrange(1, 999),
+            args,
+        )
+    line = head + text.replace(b"\n", b"\r\n") + b"<>\r\n<>"
+    return re.sub(rb"<(\d*)>", lambda code: b"\x1b[" + code[1] + b"m" if colours else b"", line)
+
+
+def _message(kind: str, data: bytes, values: dict[str, tuple[bytes, _Value]], **known: int | None) -> Message:
+    """A message whose words, fields and prefix are found in its text."""
+    words = [
+        Span(match.start(), match.end())
+        for each in BY_NAME[kind].words
+        if (match := re.search(re.escape(each.literal) + b"".join(each.tail), data)) is not None
+    ]
+    first = min(span.start for span in words)
+    prefix = re.search(rb"\[(?=[^()]*\()", data)
+    message = Message(kind, data, cpu=known.get("cpu"), zone=known.get("zone"), words=words)
+    if prefix is not None and prefix.start() < first:
+        message.head = Span(prefix.start(), min(span.end for span in words))
+    for name, (text, value) in values.items():
+        at = data.index(text)
+        message.fields[name] = (Span(at, data.index(b"\n", at) + 1), value)
+    if message.zone is not None and (where := re.search(rb"[Zz]one \d+ unhandled|root zone has", data)):
+        message.zone_at = Span(where.start(), where.end())
+    return message
+
+
+def _mmio(rng: random.Random, cpu: int, **shape: bool) -> Message:
+    address, value, size = rng.getrandbits(rng.choice((28, 32, 36))), rng.getrandbits(64), rng.choice((1, 2, 4, 8))
+    write, zone = rng.random() < 0.5, rng.choice((0, 0, 1))
+    text = (
+        b"Zone %d unhandled mmio fault MMIOAccess {\n    address: 0x%x,\n    size: 0x%x,\n"
+        b"    is_write: %b,\n    value: 0x%x,\n}" % (zone, address, size, b"true" if write else b"false", value)
+    )
+    data = _log(rng, b"WARN", cpu, b"hvisor::memory::mmio", text, **shape)
+    values: dict[str, tuple[bytes, _Value]] = {
+        "address": (b"address: ", address), "size": (b"size: ", size),
+        "is_write": (b"is_write: ", write), "value": (b"value: ", value),
+    }  # fmt: skip
+    return _message("unhandled-mmio-fault", data, values, cpu=cpu, zone=zone)
+
+
+def _access(rng: random.Random, cpu: int, **shape: bool) -> Message:
+    text = b"mmio_handle_access: [src/memory/mmio.rs:%d:13] Invalid argument" % rng.randrange(1, 999)
+    return _message(
+        "mmio-handler-error", _log(rng, b"ERROR", cpu, b"hvisor::arch::aarch64::trap", text, **shape), {}, cpu=cpu
+    )
+
+
+def _panic(rng: random.Random, cpu: int, message: bytes, **shape: bool) -> Message:
+    file, line, col = (
+        rng.choice((b"src/zone.rs", b"src/cpu_data.rs", b"src/event.rs")),
+        rng.randrange(1, 2000),
+        rng.randrange(1, 99),
+    )
+    style = rng.random()
+    said: tuple[bytes, _Value]
+    if style < 0.15:
+        text = b"panic occurred: panicked at %b:%d:%d:\n%b" % (file, line, col, message)
+        data = _log(rng, b"ERROR", cpu, b"hvisor::panic", text, **shape)
+        place = b"panicked at "
+        values: dict[str, tuple[bytes, _Value]] = {
+            "file": (place, file.decode()),
+            "line": (place, line),
+            "col": (place, col),
+        }
+        return _message("hypervisor-panic", data, values, cpu=cpu)
+    if style < 0.6:
+        middle, said = b"    message: %b,\n" % message, (b"message: ", message.decode())
+    else:
+        middle = b"    payload: Any { .. },\n    message: Some(\n        %b,\n    ),\n" % message
+        said = (b"message: Some(", message.decode())
+    text = (
+        b"panic occurred: PanicInfo {\n" + middle + b"    location: Location {\n"
+        b'        file: "%b",\n        line: %d,\n        col: %d,\n    },\n'
+        b"    can_unwind: true,\n    force_no_backtrace: false,\n}" % (file, line, col)
+    )
+    data = _log(rng, b"ERROR", cpu, b"hvisor::panic", text, **shape)
+    values = {"message": said, "file": (b"file: ", file.decode()), "line": (b" line: ", line), "col": (b" col: ", col)}
+    made = _message("hypervisor-panic", data, values, cpu=cpu, zone=0 if message.startswith(b"root zone has") else None)
+    if b"Some(" in data:
+        start = made.fields["message"][0].start
+        made.fields["message"] = (Span(start, data.index(b",", start) + 3), said[1])
+    return made
+
+
+_LINES = (
+    ("hypercall-error", b"ERROR", b"hypercall error: [src/hypercall/mod.rs:120:13] Invalid argument"),
+    ("instruction-fetch-failure", b"ERROR", b"Failed to fetch instruction (op=0) at 0x50fd22c8, ELR_EL2=0xffff0000!"),
+    ("zone-error", b"ERROR", b"zone 1 has some error, please shut down it"),
+    ("el2-exception", b"ERROR", b"Unsupported Exception EC:0x1!"),
+    ("mmio-handler-error", b"ERROR", b"mmio handler returned error: [src/device/virtio.rs:1:2] I/O error"),
+)
+_KERNEL = (
+    ("kernel-panic", b"Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b"),
+    ("kernel-bug", b"BUG: Bad page state in process memtester  pfn:0b600"),
+    ("serror", b"SError Interrupt on CPU1, code 0x00000000be000011 -- SError"),
+    ("rcu-stall", b"rcu: INFO: rcu_preempt self-detected stall on CPU"),
+    ("soft-lockup", b"watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [memtester:214]"),
+    ("hard-lockup", b"watchdog: Watchdog detected hard LOCKUP on cpu 3"),
+    ("hung-task", b"INFO: task kworker/0:1:123 blocked for more than 120 seconds."),
+    ("oom-kill", b"Out of memory: Killed process 214 (memtester) total-vm:788072kB, anon-rss:741048kB"),
+)
+
+
+def _kernel(rng: random.Random) -> Message:
+    kind, text = rng.choice(_KERNEL)
+    stamp = b"[%5d.%06d] " % (rng.randrange(99999), rng.randrange(10**6))
+    made = _message(kind, stamp + text + b"\r\n", {})
+    made.words = [Span(0, max(span.end for span in made.words) + 1)]
+    made.head = None
+    return made
+
+
+def _incident(rng: random.Random, cpu: int, base: int) -> list[Message]:
+    """The messages of one fault, in order; `base` is the number of the first."""
+    shape = {"colours": rng.random() < 0.7, "stamped": rng.random() < 0.3}
+    choice = rng.random()
+    if choice < 0.45:
+        fault, access = _mmio(rng, cpu, **shape), _access(rng, cpu, **shape)
+        panic = _panic(rng, cpu, b"root zone has some error", **shape)
+        access.follows = panic.follows = base
+        return [fault, access, panic][: rng.choice((1, 3, 3, 3))]
+    if choice < 0.55:  # LOG=error
+        access, panic = _access(rng, cpu, **shape), _panic(rng, cpu, b"root zone has some error", **shape)
+        panic.follows = base
+        return [access, panic]
+    if choice < 0.7:
+        return [_panic(rng, cpu, b"called `Option::unwrap()` on a `None` value", **shape)]
+    if choice < 0.78:
+        elr, far = rng.getrandbits(32), rng.getrandbits(48)
+        text = b"EL2 Exception: Data Abort, ELR_EL2: 0x%x, ESR_EL2: 0x96000045, FAR_EL2: 0x%x\r\n" % (elr, far)
+        made = _message("el2-exception", text, {})
+        made.fields = {"elr": (Span(0, len(text)), elr), "far": (Span(0, len(text)), far)}
+        return [made]
+    if choice < 0.9:
+        kind, level, line = rng.choice(_LINES)
+        return [_message(kind, _log(rng, level, cpu, b"hvisor::zone", line, **shape), {}, cpu=cpu)]
+    return [_kernel(rng)]
+
+
+# --- how it comes through --------------------------------------------------------------------------------------------
+
+
+def _split(pieces: list[Piece], at: int) -> int:
+    """Split the piece that holds byte `at`, and say which piece now begins there."""
+    for number, piece in enumerate(pieces):
+        if at <= 0:
+            return number
+        if at < len(piece.data):
+            pieces[number : number + 1] = [
+                Piece(piece.owner, piece.start, piece.data[:at]),
+                Piece(piece.owner, piece.start + at, piece.data[at:]),
+            ]
+            return number + 1
+        at -= len(piece.data)
+    return len(pieces)
+
+
+def _lines_of(number: int, message: Message) -> list[Piece]:
+    cuts = [0] + [match.end() for match in re.finditer(rb"\n", message.data)]
+    cuts = cuts if cuts[-1] == len(message.data) else [*cuts, len(message.data)]
+    return [Piece(number, start, message.data[start:end]) for start, end in itertools.pairwise(cuts)]
+
+
+def _woven(rng: random.Random, left: list[Piece], right: list[Piece]) -> list[Piece]:
+    """Lines of two messages, each in its own order."""
+    made: list[Piece] = []
+    left, right = left.copy(), right.copy()
+    while left or right:
+        made.append((left if left and (not right or rng.random() < 0.5) else right).pop(0))
+    return made
+
+
+def make(seed: int) -> Stream:
+    """The stream of a seed."""
+    rng = random.Random(seed)
+    messages: list[Message] = []
+    groups: list[list[Piece]] = []
+    for cpu in rng.sample(range(12), rng.choice((0, 1, 1, 1, 2, 2, 3))):
+        made = _incident(rng, cpu, len(messages))
+        first = len(messages)
+        messages += made
+        group: list[Piece] = []
+        for number in range(first, len(messages)):
+            group.append(Piece(number, 0, messages[number].data))
+            if rng.random() < 0.2:
+                group += [Piece(None, 0, rng.choice(_guest_lines())) for _ in range(rng.randrange(1, 3))]
+        groups.append(group)
+    if len(groups) >= 2 and rng.random() < 0.5:
+        _mix(rng, messages, groups)
+    if len(groups) == 1 and rng.random() < 0.1:
+        repeat = messages[0]
+        repeat.count = rng.randrange(2, 6)
+        if len(messages) == 1 and repeat.kind != "unhandled-mmio-fault":
+            return Stream(messages, _in_guest(rng, [[Piece(0, 0, repeat.data)] * repeat.count]))
+        repeat.count = 1
+    pieces = _in_guest(rng, groups)
+    _tear(rng, messages, pieces)
+    return Stream(messages, pieces)
+
+
+def _mix(rng: random.Random, messages: list[Message], groups: list[list[Piece]]) -> None:
+    """Two CPUs at once: one's whole group inside the other's message, or two messages line by line."""
+    inner = groups.pop()
+    outer = groups[-1]
+    if rng.random() < 0.5:
+        cut = _split(outer, rng.randrange(1, len(outer[0].data)))
+        outer[cut:cut] = inner
+        return
+    one, other = outer[0].owner, inner[0].owner
+    assert one is not None
+    assert other is not None
+    messages[one].woven = messages[other].woven = True
+    outer[:1] = _woven(rng, _lines_of(one, messages[one]), _lines_of(other, messages[other]))
+    outer += inner[1:]
+
+
+def _in_guest(rng: random.Random, groups: list[list[Piece]]) -> list[Piece]:
+    """The groups, one after the other, in guest text that is cut anywhere."""
+    pieces: list[Piece] = []
+    for group in [*groups, None]:
+        text = b"".join(rng.choice(_guest_lines()) for _ in range(rng.randrange(1, 12)))
+        if rng.random() < 0.3:
+            text += b"got  768MB (805306368 bytes), trying mlock ..." if rng.random() < 0.5 else _spin(rng)
+        text = text[rng.randrange(len(text)) :] if rng.random() < 0.3 else text
+        text = text[: rng.randrange(1, len(text) + 1)] if rng.random() < 0.6 else text
+        text = re.sub(rb"\x1b[^a-zA-Z]{0,30}\Z", b"", text).rstrip(b"'\"`=")
+        pieces.append(Piece(None, 0, text))
+        if group is not None:
+            if group[0].owner is not None and BY_NAME[_kind(group)].origin.value == "kernel" and text[-1:] != b"\n":
+                pieces.append(Piece(None, 0, b"\r\n" if rng.random() < 0.5 else b""))
+            pieces += group
+    return [piece for piece in pieces if piece.data]
+
+
+def _kind(group: list[Piece]) -> str:
+    return "kernel-panic" if b"hvisor" not in group[0].data and b"EL2" not in group[0].data else "hypervisor-panic"
+
+
+def _tear(rng: random.Random, messages: list[Message], pieces: list[Piece]) -> None:
+    for _ in range(rng.choice((0, 0, 1, 1, 2, 4))):
+        inside = [n for n, piece in enumerate(pieces) if piece.owner is not None and len(piece.data) > 1]
+        if not inside:
+            return
+        number = rng.choice(inside)
+        at = sum(len(piece.data) for piece in pieces[:number]) + rng.randrange(1, len(pieces[number].data))
+        cut = _split(pieces, at)
+        pieces.insert(cut, Piece(None, 0, _burst(rng)))
+    if messages and rng.random() < 0.3:
+        length = sum(len(piece.data) for piece in pieces)
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            start = rng.randrange(length)
+            first = _split(pieces, start)
+            last = _split(pieces, start + rng.choice((1, 1, 2, 8, rng.randrange(1, 64))))
+            del pieces[first:last]
+
+
+# --- what is found ---------------------------------------------------------------------------------------------------
+
+
+def found_in(data: bytes, rng: random.Random) -> list[Finding]:
+    """The faults in a stream that comes in chunks; of a repeated one the last telling."""
+    watch = Watch()
+    found: dict[tuple[str, int], Finding] = {}
+    at = 0
+    events = []
+    while at < len(data):
+        size = rng.choice((1, 3, 16, 64, 300, 4096))
+        events += watch.feed(data[at : at + size], 0.0)
+        at += size
+    for event in [*events, *watch.flush(0.0)]:
+        if isinstance(event, Finding) and event.is_fault:
+            found[event.kind, event.offset] = event
+    return list(found.values())
+
+
+def check(stream: Stream, found: list[Finding]) -> Iterator[tuple[str, str]]:
+    """What is wrong, or only known to be unknowable: pairs of a class and a sentence."""
+    by_owner: dict[int, list[Finding]] = {}
+    for finding in found:
+        owner = stream.owner_of(finding.offset)
+        if owner is None or stream.messages[owner].kind != finding.kind:
+            # A piece of its prefix may stand behind what looks like the prefix's beginning.
+            near = [
+                stream.owner_of(finding.offset + shift)
+                for shift in range(1, 400 if finding.confidence is Confidence.LOW else 48)
+            ]
+            owner = next((n for n in near if n is not None and stream.messages[n].kind == finding.kind), owner)
+        if owner is None or stream.messages[owner].kind != finding.kind:
+            yield "invented", f"{finding.kind} at {finding.offset}"
+        else:
+            by_owner.setdefault(owner, []).append(finding)
+    spare = Counter({kind.name: sum(f.count - 1 for f in found if f.kind == kind.name) for kind in KINDS})
+    for number, message in enumerate(stream.messages):
+        mine = by_owner.get(number, [])
+        if len(mine) > 1:
+            yield "invented", f"{message.kind} twice, at {', '.join(str(each.offset) for each in mine)}"
+        if not mine:
+            whole = any(stream.survives(number, span) for span in message.words)
+            if _told_by_another(stream, number, by_owner) or not whole:
+                yield "torn and not found" if not whole else "part of another", message.kind
+            elif spare[message.kind] > 0:
+                spare[message.kind] -= 1
+            else:
+                yield "missed", message.kind
+            continue
+        if not any(stream.survives(number, span) for span in message.words):
+            yield "torn and found", message.kind
+        yield from _check_fields(stream, number, mine[0])
+        yield from _check_tie(stream, number, mine[0], by_owner)
+        if message.count > 1 and mine[0].count != message.count:
+            yield "wrong", f"{message.kind} counted {mine[0].count} times instead of {message.count}"
+
+
+def _told_by_another(stream: Stream, number: int, by_owner: dict[int, list[Finding]]) -> bool:
+    """Whether this is the access error that belongs to a fault which was found."""
+    message = stream.messages[number]
+    return (
+        message.kind == "mmio-handler-error"
+        and b"mmio_handle_access" in message.data
+        and any(stream.messages[other].kind in ("unhandled-mmio-fault", "mmio-handler-error") for other in by_owner)
+    )
+
+
+def _check_fields(stream: Stream, number: int, finding: Finding) -> Iterator[tuple[str, str]]:
+    message = stream.messages[number]
+    for name, (span, value) in message.fields.items():
+        got = finding.fields.get(name)
+        if got == value:
+            yield "right", name
+        elif got is None:
+            headless = not any(stream.survives(number, each) for each in message.words)
+            if stream.survives(number, span) and not (message.woven or headless or _crossed(stream, number)):
+                yield "wrong", f"{message.kind}: {name} survived and is missing"
+            yield "missing", name
+        elif stream.touched(number, span) and finding.confidence is Confidence.LOW:
+            yield "low", name
+        elif stream.touched(number, span):
+            yield "unknowable", name
+        else:
+            yield "wrong", f"{message.kind}: {name} is {got!r} instead of {value!r}"
+    if message.head is not None and stream.survives(number, message.head) and finding.cpu != message.cpu:
+        yield "wrong", f"{message.kind}: CPU {finding.cpu} instead of {message.cpu}"
+    elif finding.cpu is not None and message.cpu is not None and finding.cpu != message.cpu:
+        yield "cpu hint", f"{finding.cpu} instead of {message.cpu}"
+    if (
+        message.zone_at is not None
+        and stream.survives(number, message.zone_at)
+        and finding.zone not in (message.zone, None)
+    ):
+        yield "wrong", f"{message.kind}: zone {finding.zone} instead of {message.zone}"
+
+
+def _crossed(stream: Stream, number: int) -> bool:
+    """Whether another report of the kind begins inside this one: then lines that both lack may be given to neither."""
+    own = [n for n, piece in enumerate(stream.pieces) if piece.owner == number]
+    kind = stream.messages[number].kind
+    return (
+        any(
+            piece.owner is not None and piece.owner != number and stream.messages[piece.owner].kind == kind
+            for piece in stream.pieces[own[0] : own[-1]]
+        )
+        or any(
+            # Or an unfinished one stands before it: whose lines these are is not known.
+            other < number
+            and each.kind == kind
+            and not all(stream.survives(other, at) for at, _ in each.fields.values())
+            for other, each in enumerate(stream.messages)
+        )
+        or any(
+            # Or this one inside of another one of its kind.
+            each.kind == kind and other != number and _around(stream, other, own[0])
+            for other, each in enumerate(stream.messages)
+        )
+    )
+
+
+def _around(stream: Stream, number: int, place: int) -> bool:
+    own = [n for n, piece in enumerate(stream.pieces) if piece.owner == number]
+    return bool(own) and own[0] < place < own[-1]
+
+
+def _check_tie(
+    stream: Stream, number: int, finding: Finding, by_owner: dict[int, list[Finding]]
+) -> Iterator[tuple[str, str]]:
+    message = stream.messages[number]
+    if finding.kind != "hypervisor-panic" or message.follows is None or message.follows not in by_owner:
+        return
+    if any(each.head and not stream.survives(other, each.head) for other, each in enumerate(stream.messages)):
+        return  # whose line that one was is a guess, and guesses take each other's place
+    cause = by_owner[message.follows][0]
+    if (
+        finding.cpu == message.cpu
+        and cause.cpu == message.cpu
+        and finding.fields.get("message") in (None, "root zone has some error")
+    ):
+        if finding.tied_to != cause.offset:
+            yield "wrong", f"panic tied to {finding.tied_to} instead of {cause.offset}"
+        else:
+            yield "tied", "panic"
+
+
+WRONG = ("missed", "invented", "wrong")
+
+
+@dataclass
+class Tallied:
+    """What came of many streams."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, other: Tallied) -> None:
+        """Take in another's counts."""
+        self.counts += other.counts
+        self.examples = (self.examples + other.examples)[:12]
+
+
+def run(first: int, streams: int) -> Tallied:
+    """Check the streams of `streams` seeds from `first` on."""
+    tallied = Tallied()
+    for seed in range(first, first + streams):
+        stream = make(seed)
+        tallied.counts["streams"] += 1
+        tallied.counts["faults"] += sum(message.count for message in stream.messages)
+        tallied.counts["bytes"] += len(stream.data)
+        for what, why in check(stream, found_in(stream.data, random.Random(seed))):
+            tallied.counts[what] += 1
+            if what in WRONG and len(tallied.examples) < 12:
+                tallied.examples.append(f"--show {seed}: {what}: {why}")
+    return tallied
+
+
+def _show(seed: int) -> None:
+    stream = make(seed)
+    for piece in stream.pieces:
+        print(f"{'guest' if piece.owner is None else piece.owner!s:>5} {piece.start:5} {piece.data!r}")
+    for finding in (found := found_in(stream.data, random.Random(seed))):
+        print(finding)
+    for what, why in check(stream, found):
+        print(f"{what}: {why}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--streams", type=int, default=100_000)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--show", type=int, metavar="SEED", help="print one stream, what it holds and what was found")
+    options = parser.parse_args()
+    if options.show is not None:
+        _show(options.show)
+        return 0
+    began = time.monotonic()
+    step = max(1, min(2000, options.streams // options.jobs))
+    starts = range(options.seed, options.seed + options.streams, step)
+    sizes = [min(step, options.seed + options.streams - start) for start in starts]
+    tallied = Tallied()
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for part in pool.map(run, starts, sizes):
+            tallied.add(part)
+    seconds = time.monotonic() - began
+    print(
+        json.dumps(
+            {"seed": options.seed, "seconds": round(seconds, 1), **dict(sorted(tallied.counts.items()))}, indent=2
+        )
+    )
+    for example in tallied.examples:
+        print(example, file=sys.stderr)
+    return 1 if any(tallied.counts[what] for what in WRONG) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

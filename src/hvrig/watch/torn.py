@@ -1,0 +1,56 @@
+"""A hypervisor's words that other output has torn apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from hvrig.watch.words import Words
+
+# How far behind a log line's prefix its words can begin or go on, with what was written between.
+REACH = 320
+# Bytes of other output between two pieces of words: a few dozen, or a short line.
+_GAP = 80
+_GAPS = 2
+# A piece that is shorter says nothing.
+_PIECE = 3
+
+_SPIN = re.compile(rb"\x08+[-\\|/]?")
+
+
+def find_torn(text: bytes, words: Iterable[tuple[int, Words]]) -> int | None:
+    """The number of the first words that stand in `text` in two or three pieces, or None.
+
+    `text` is what follows a log line's prefix: that prefix is what makes the pieces worth a look.
+    """
+    text = _SPIN.sub(b"", text)
+    for number, each in words:
+        if each.literal in text:
+            continue  # found already, or not meant
+        begin = text.find(each.literal[:_PIECE])
+        while begin >= 0:
+            if _goes_on(text, begin + _PIECE, each.literal[_PIECE:], _GAPS):
+                return number
+            begin = text.find(each.literal[:_PIECE], begin + 1)
+    return None
+
+
+def _goes_on(text: bytes, at: int, rest: bytes, gaps: int) -> bool:
+    """Whether `rest` follows at `at`, with at most `gaps` gaps."""
+    same = 0
+    while same < len(rest) and at + same < len(text) and text[at + same] == rest[same]:
+        same += 1
+    if same == len(rest):
+        return True
+    if gaps == 0:
+        return False
+    # What was written between may begin with the same letters as the words go on with.
+    for taken in range(same, max(same - _PIECE, -1), -1):
+        piece = rest[taken : taken + _PIECE]
+        after = at + taken
+        found = text.find(piece, after + 1, after + _GAP + len(piece))
+        while found >= 0:
+            if _goes_on(text, found + len(piece), rest[taken + len(piece) :], gaps - 1):
+                return True
+            found = text.find(piece, found + 1, after + _GAP + len(piece))
+    return False

@@ -1,0 +1,45 @@
+"""A small ELF with chosen symbols: what the linker leaves of hvisor, without its code."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+
+import pytest
+
+MakeElf = Callable[..., bytes]
+
+EM_AARCH64 = 183
+
+
+@pytest.fixture
+def make_elf() -> MakeElf:
+    """`make_elf({"skernel": 0x500000, ...}, linked=..., loaded=...)`: one segment of 16 MiB from `linked` on."""
+
+    def build(
+        symbols: Mapping[str, int], *, linked: int = 0x500000, loaded: int | None = None, machine: int = EM_AARCH64
+    ) -> bytes:
+        names = b"\0"
+        table = bytes(24)
+        for name, value in symbols.items():
+            absolute = name == "HV_EXTENDED_SIZE"
+            table += struct.pack("<IBBHQQ", len(names), 0x10, 0, 0xFFF1 if absolute else 1, value, 0)
+            names += name.encode() + b"\0"
+        section_names = b"\0.symtab\0.strtab\0"
+        header_bytes, segment_bytes = 64, 56
+        at_table = header_bytes + segment_bytes
+        at_names = at_table + len(table)
+        at_section_names = at_names + len(names)
+        at_sections = at_section_names + len(section_names)
+        segment = struct.pack("<IIQQQQQQ", 1, 7, 0, linked, linked if loaded is None else loaded, 0, 16 << 20, 0x1000)
+        sections = bytes(64)
+        sections += struct.pack("<IIQQQQIIQQ", 1, 2, 0, 0, at_table, len(table), 2, 1, 8, 24)
+        sections += struct.pack("<IIQQQQIIQQ", 9, 3, 0, 0, at_names, len(names), 0, 0, 1, 0)
+        sections += struct.pack("<IIQQQQIIQQ", 9, 3, 0, 0, at_section_names, len(section_names), 0, 0, 1, 0)
+        ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
+        header = ident + struct.pack(
+            "<HHIQQQIHHHHHH", 2, machine, 1, linked, header_bytes, at_sections, 0, 64, 56, 1, 64, 4, 3
+        )
+        return header + segment + table + names + section_names + sections
+
+    return build

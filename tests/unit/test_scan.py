@@ -1,0 +1,144 @@
+"""The scan of logs that are there already: the watch, lines, the map, and bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tracemalloc
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvrig.layout.inputs import MapInputs, read_map
+from hvrig.model.errors import UsageError
+from hvrig.model.memory import Range
+from hvrig.model.memory_map import MemoryMap, Region, Use
+from hvrig.scan import LineIndex, Scan, Scanned, blocks_of
+
+DATA = Path(__file__).parents[1] / "data"
+UART = DATA / "uart"
+ISSUE_221 = UART / "uart-issue221.log"
+X3300 = read_map(MapInputs(board_rs=DATA / "layout" / "x3300-board.rs"))
+NOTHING_KNOWN = MemoryMap()
+
+
+def scanned(data: bytes, memory: MemoryMap = NOTHING_KNOWN, block: int = 1 << 16) -> tuple[Scan, list[Scanned]]:
+    scan = Scan("uart.log", memory)
+    found = [each for at in range(0, len(data), block) for each in scan.feed(data[at : at + block])]
+    return scan, found + scan.finish()
+
+
+def faults(found: Iterable[Scanned]) -> list[Scanned]:
+    return [each for each in found if each.finding.is_fault]
+
+
+def test_issue_221_is_two_faults_each_with_its_panic_and_both_in_the_zones_ram() -> None:
+    _, found = scanned(ISSUE_221.read_bytes(), X3300)
+    first, first_panic, second, second_panic = found
+    assert [each.finding.kind for each in found] == ["unhandled-mmio-fault", "hypervisor-panic"] * 2
+    assert [(each.finding.zone, each.finding.cpu) for each in (first, second)] == [(0, 1), (0, 0)]
+    assert [each.finding.fields["is_write"] for each in (first, second)] == [True, False]
+    assert [each.finding.fields["size"] for each in (first, second)] == [1, 1]
+    assert [each.line for each in found] == [13, 20, 33, 40]
+    assert (first_panic.tied_line, second_panic.tied_line) == (13, 33)
+    assert first.explanation is not None
+    assert second.explanation is not None
+    assert (first.explanation.address, second.explanation.address) == (0xB600000, 0x3EC045A08)
+    assert first.explanation.what.startswith("RAM of zone 0, 0x9400000 - 0x10000000")
+    assert second.explanation.what.startswith("RAM of zone 0, 0x100000000 - 0x3fc000000")
+    assert first_panic.explanation is None
+
+
+def test_what_the_hypervisor_printed_itself_explains_its_fault() -> None:
+    scan, found = scanned((UART / "hvisor-qemu-fault.raw.log").read_bytes())
+    (fault,) = [each for each in found if each.finding.kind == "unhandled-mmio-fault"]
+    assert fault.explanation is not None
+    assert "inside the hypervisor's own memory, 0x40400000 - 0x447b0000 (printed at byte" in fault.explanation.what
+    assert fault.explanation.what.endswith("in its frame pool")
+    assert scan.summary().hypervisor == Range(0x40400000, 0x447B0000)
+    assert scan.summary().log_level == "info"
+
+
+@pytest.mark.parametrize("name", ["hvisor-qemu-ok.raw.log", "hvisor-qemu-stock-ok.raw.log"])
+def test_in_the_good_captures_is_nothing(name: str) -> None:
+    scan, found = scanned((UART / name).read_bytes())
+    assert faults(found) == []
+    assert scan.summary().faults == 0
+    assert scan.summary().notes == ()
+
+
+@given(st.integers(1, 3000))
+def test_lines_and_findings_do_not_depend_on_how_the_file_is_cut(block: int) -> None:
+    assert scanned(ISSUE_221.read_bytes(), X3300, block)[1] == scanned(ISSUE_221.read_bytes(), X3300)[1]
+
+
+def test_a_repeat_is_given_again_with_its_count_and_its_first_line() -> None:
+    report = b"[    1.000000] Kernel panic - not syncing: one\r\n"
+    scan, found = scanned(b"boot\r\n" + 3 * report)
+    assert [(each.line, each.finding.count) for each in found] == [(2, 1), (2, 3)]
+    assert scan.summary().faults == 1
+
+
+def test_a_printed_range_that_differs_from_the_given_one_is_noted_once() -> None:
+    given_range = Region("hypervisor", Use.HYPERVISOR, Range(0x40400000, 0x40800000), "place desk")
+    log = (UART / "hvisor-qemu-ok.raw.log").read_bytes()
+    scan, _ = scanned(log + log, MemoryMap((given_range,)))
+    notes = [note for note in scan.summary().notes if "printed" in note]
+    assert scan.summary().hypervisor == Range(0x40400000, 0x447B0000), "its own word counts more"
+    assert notes == ["place desk gives the hypervisor 0x40400000 - 0x40800000, but it printed 0x40400000 - 0x447b0000"]
+
+
+def test_a_log_without_hvisor_or_with_a_mute_one_is_no_evidence() -> None:
+    scan, _ = scanned((UART / "uart-rk3588-boot.log").read_bytes())
+    assert "hvisor's boot is not in it" in scan.summary().notes[0]
+    scan, _ = scanned(b"[INFO  0] (hvisor:121) build_mode: release, log_level: error, arch: aarch64, stats: off\r\n")
+    assert "does not print every fault" in scan.summary().notes[0]
+
+
+@given(st.lists(st.binary(max_size=30), max_size=12), st.integers(10, 60))
+def test_lines_within_the_window(blocks: list[bytes], window: int) -> None:
+    index = LineIndex(window)
+    for block in blocks:
+        index.feed(block)
+    data = b"".join(blocks)
+    assert index.lines == data.count(b"\n") + (not data.endswith(b"\n") if data else 0)
+    for offset in range(len(data)):
+        line = index.line_of(offset)
+        assert line == data.count(b"\n", 0, offset) + 1 or (line is None and offset < len(data) - window)
+
+
+def test_memory_stays_bounded_over_a_large_log() -> None:
+    text = ISSUE_221.read_bytes() + b"\x1b[32mok\x1b[m 0123456789 abcdef\r\n" * 2000
+    scan = Scan("uart.log", X3300)
+    for _ in range(10):
+        scan.feed(text)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(60):
+        scan.feed(text)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 2 << 20, "the window of lines is 1 MiB"
+
+
+def test_plain_packed_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = tmp_path / "uart.log.gz"
+    packed.write_bytes(gzip.compress(b"abc\n"))
+    plain = tmp_path / "uart.log"
+    plain.write_bytes(b"abc\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"abc\n"))))
+    assert [b"".join(blocks_of(str(name))) for name in (packed, plain, "-")] == [b"abc\n"] * 3
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    whole = gzip.compress(bytes(range(256)) * 100)
+    for name, data in (("cut.gz", whole[:-9]), ("text.gz", b"text"), ("bad.gz", whole[:20] + b"\xff" * 20)):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "empty.log").touch()
+    for name in ("cut.gz", "text.gz", "bad.gz", "empty.log", "missing.log", "."):
+        with pytest.raises(UsageError) as refused:
+            list(blocks_of(str(tmp_path / name)))
+        assert refused.value.message.startswith(str(tmp_path / name))
