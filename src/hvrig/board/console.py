@@ -30,6 +30,7 @@ CONNECT_S = 2.0  # for one such attempt
 SAME_GAP_S = 2.0  # a port that comes back for less, and says nothing, was not back
 TAP_BYTES = 1024 * 1024  # what a dialogue may fall behind
 TAIL_BYTES = 16 * 1024
+CLOSE_S = 10.0  # for the reader to stop
 LAST_BYTES = 1024 * 1024  # read at most, after close was asked for, of what had come before
 
 
@@ -154,7 +155,16 @@ class Console:
             return
         self._closing.set()
         os.write(self._wake_write, b"\0")
-        self._thread.join()
+        self._thread.join(CLOSE_S)
+        if self._thread.is_alive():  # it may still write: its files and its port stay its own
+            self._fail(
+                LabError(
+                    f"The UART's reader did not stop within {CLOSE_S:g} s: the disk, or a listener, holds it up.",
+                    f"Look at the disk under {self._folder}; what was received until then is in uart.log.",
+                ),
+                TimeoutError(),
+            )
+            return
         with self._taps:
             if self._tap is not None:
                 self._tap.end("the console was closed")

@@ -124,6 +124,27 @@ def test_close_ends_while_the_board_babbles(uart: Uart, tmp_path: Path) -> None:
     board.close()
 
 
+def test_close_gives_up_on_a_listener_that_stands_still(
+    uart: Uart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_module, "CLOSE_S", 0.05)
+    stands_still, go_on = threading.Event(), threading.Event()
+
+    def stuck(_data: bytes, _t: float) -> None:
+        stands_still.set()
+        go_on.wait(30)
+
+    console, board = opened(uart, tmp_path, stuck)
+    with board:
+        board.sendall(b"a")
+        assert stands_still.wait(5)
+        console.close()
+        assert console.error is not None
+        assert "did not stop within" in console.error.message
+        assert (tmp_path / "uart.log").read_bytes() == b"a"
+        go_on.set()
+
+
 def test_a_tap_talks(uart: Uart, tmp_path: Path) -> None:
     console, board = opened(uart, tmp_path)
     with console, board:
