@@ -10,17 +10,15 @@ that it can finish. Bytes a second of each, and their ratio. The log must hold e
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import socket
 import tempfile
 import time
 from itertools import cycle, islice
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from labgrid import Target
 from labgrid.driver import SerialDriver
 from labgrid.resource import NetworkSerialPort
+from streaming import streaming
 from virtual_bench import REPOSITORY, report
 
 from hvrig.board.console import Console
@@ -97,33 +95,6 @@ def console_text(count: int) -> bytes:
         if len(text) >= count:
             break
     return bytes(text[: count - len(LAST_WORD)]) + LAST_WORD
-
-
-class streaming:  # noqa: N801 - used like a function
-    """A process that gives `text` to the first client of a raw TCP port; yields the port."""
-
-    def __init__(self, text: bytes) -> None:
-        self._text = text
-
-    def __enter__(self) -> int:
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        self._process = multiprocessing.Process(target=_serve, args=(self._text, sender), daemon=True)
-        self._process.start()
-        port: int = receiver.recv()
-        return port
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.join()
-
-
-def _serve(text: bytes, ready: Connection) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        ready.send(server.getsockname()[1])
-        client, _ = server.accept()
-        with client:
-            client.sendall(text)
-            client.recv(1)  # until the reader is done
 
 
 if __name__ == "__main__":

@@ -12,14 +12,12 @@ other processes want the same CPU, and where the reader waits for the sender.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import re
 import socket
 import tempfile
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from console_text import console_text
@@ -27,6 +25,7 @@ from labgrid import Target
 from labgrid.driver import SerialDriver
 from labgrid.resource import NetworkSerialPort
 from pexpect.fdpexpect import fdspawn
+from streaming import streaming
 from virtual_bench import report
 
 from hvrig.board.console import Console
@@ -155,35 +154,6 @@ def measure_labgrid(text: bytes, sender_cpu: int) -> Stopwatch:
             driver.expect(LAST_WORD.decode().strip(), timeout=DEADLINE_S)
         target.deactivate(driver)
     return took
-
-
-class streaming:  # noqa: N801 - used like a function
-    """A process on CPU `cpu` that gives `text` to the first client of a raw TCP port; yields the port."""
-
-    def __init__(self, text: bytes, cpu: int) -> None:
-        self._text = text
-        self._cpu = cpu
-
-    def __enter__(self) -> int:
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        self._process = multiprocessing.Process(target=_serve, args=(self._text, self._cpu, sender), daemon=True)
-        self._process.start()
-        port: int = receiver.recv()
-        return port
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.join()
-
-
-def _serve(text: bytes, cpu: int, ready: Connection) -> None:
-    os.sched_setaffinity(0, {cpu})
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        ready.send(server.getsockname()[1])
-        client, _ = server.accept()
-        with client:
-            client.sendall(text)
-            client.recv(1)  # until the reader is done
 
 
 if __name__ == "__main__":
