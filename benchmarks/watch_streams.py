@@ -36,7 +36,7 @@ from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS
 _CAPTURES = Path(__file__).parents[1] / "tests" / "data" / "uart"
 _ESCAPES_BEFORE = re.compile(rb"(?:\x1b\[[0-9;]*m)*\Z")
 # Quotes before words are what somebody searches for, and an escape sequence that was cut takes a byte of them.
-_BAD_BEFORE = re.compile(rb"(?:['\"`=]|\x1b[\[0-9;]*)\Z")
+_BAD_BEFORE = re.compile(rb"(?:['\"`=]|\x1b(?:\[[0-?]*)?)\Z")
 _Value = int | bool | str
 
 
@@ -100,7 +100,7 @@ class Stream:
             if piece.owner == owner and piece.start <= start and end >= span.end:
                 if piece.start + 2 < start:
                     return True
-                return not number or _BAD_BEFORE.search(self.pieces[number - 1].data) is None
+                return _BAD_BEFORE.search(b"".join(each.data for each in self.pieces[:number])[-64:]) is None
         return False
 
     def touched(self, owner: int, span: Span) -> bool:
@@ -194,7 +194,7 @@ def _message(kind: str, data: bytes, values: dict[str, tuple[bytes, _Value]], **
         message.head = Span(prefix.start(), min(span.end for span in words))
     for name, (text, value) in values.items():
         at = data.index(text)
-        message.fields[name] = (Span(at, data.index(b"\n", at) + 1), value)
+        message.fields[name] = (Span(data.rfind(b"\n", 0, at) + 1, data.index(b"\n", at) + 1), value)
     if message.zone is not None and (where := re.search(rb"[Zz]one \d+ unhandled|root zone has", data)):
         message.zone_at = Span(where.start(), where.end())
     return message
@@ -454,18 +454,18 @@ def check(stream: Stream, found: list[Finding]) -> Iterator[tuple[str, str]]:
     """What is wrong, or only known to be unknowable: pairs of a class and a sentence."""
     by_owner: dict[int, list[Finding]] = {}
     for finding in found:
-        owner = stream.owner_of(finding.offset)
-        if owner is None or stream.messages[owner].kind != finding.kind:
-            # A piece of its prefix may stand behind what looks like the prefix's beginning.
-            near = [
-                stream.owner_of(finding.offset + shift)
-                for shift in range(1, 400 if finding.confidence is Confidence.LOW else 48)
-            ]
-            owner = next((n for n in near if n is not None and stream.messages[n].kind == finding.kind), owner)
-        if owner is None or stream.messages[owner].kind != finding.kind:
+        owner = _owner(stream, finding)
+        if owner is None:
             yield "invented", f"{finding.kind} at {finding.offset}"
         else:
             by_owner.setdefault(owner, []).append(finding)
+    for number, mine in tuple(by_owner.items()):
+        # A report without its first words begins at a later line, one of those that two woven ones both have.
+        for extra in [each for each in mine if each.confidence is Confidence.LOW and len(mine) > 1]:
+            other = next((n for n in _woven_with(stream, number) if n not in by_owner), None)
+            if other is not None:
+                mine.remove(extra)
+                by_owner[other] = [extra]
     spare = Counter({kind.name: sum(f.count - 1 for f in found if f.kind == kind.name) for kind in KINDS})
     for number, message in enumerate(stream.messages):
         mine = by_owner.get(number, [])
@@ -486,6 +486,38 @@ def check(stream: Stream, found: list[Finding]) -> Iterator[tuple[str, str]]:
         yield from _check_tie(stream, number, mine[0], by_owner)
         if message.count > 1 and mine[0].count != message.count:
             yield "wrong", f"{message.kind} counted {mine[0].count} times instead of {message.count}"
+
+
+def _owner(stream: Stream, finding: Finding) -> int | None:
+    """The message that a finding tells of: one of its kind that has bytes at or soon behind where it says it begins.
+
+    A prefix's remains may stand before, more of them where the words came torn. A byte of another's may look like the
+    prefix's first: of two that are so near, the one whose values it has.
+    """
+    reach = 400 if finding.confidence is Confidence.LOW else 48
+    owners: list[int] = []
+    for shift in range(reach):
+        number = stream.owner_of(finding.offset + shift)
+        if number is not None and stream.messages[number].kind == finding.kind and number not in owners:
+            if shift >= 8 and owners:
+                break
+            owners.append(number)
+
+    def agreement(number: int) -> int:
+        fields = stream.messages[number].fields
+        return sum(finding.fields.get(name) == value for name, (_, value) in fields.items())
+
+    return max(owners, key=agreement, default=None)
+
+
+def _woven_with(stream: Stream, number: int) -> Iterator[int]:
+    """The other messages of the kind whose bytes begin before this one's end and the other way round."""
+    kind = stream.messages[number].kind
+    own = [n for n, piece in enumerate(stream.pieces) if piece.owner == number]
+    for other, message in enumerate(stream.messages):
+        theirs = [n for n, piece in enumerate(stream.pieces) if piece.owner == other]
+        if other != number and message.kind == kind and theirs and theirs[0] < own[-1] and own[0] < theirs[-1]:
+            yield other
 
 
 def _told_by_another(stream: Stream, number: int, by_owner: dict[int, list[Finding]]) -> bool:

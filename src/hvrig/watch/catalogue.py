@@ -131,7 +131,7 @@ KINDS: tuple[Kind, ...] = (
         origin=Origin.HYPERVISOR,
         words=(
             Words(b"unhandled mmio fault", before=_UNQUOTED + rb"(?:Zone \d{1,3} )?"),
-            Words(b"MMIOAccess {", before=_UNQUOTED),
+            Words(b"MMIOAccess {", before=_UNQUOTED, second=True),
         ),
         sample="[WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {",
         meaning="A zone touched an address that the hypervisor finds in none of the zone's regions.",
@@ -142,7 +142,7 @@ KINDS: tuple[Kind, ...] = (
         end=_CLOSING_BRACE,
         fields={
             "address": Field(_FOUR + rb"address: " + _HEX + _COMMA),
-            "size": Field(_FOUR + rb"size: " + _HEX + _COMMA),
+            "size": Field(_FOUR + rb"size: (0x[1248])" + _COMMA),  # bytes that one access can have
             "is_write": Field(_FOUR + rb"is_write: (true|false)" + _COMMA, FieldType.BOOLEAN),
             "value": Field(_FOUR + rb"value: " + _HEX + _COMMA),
         },
@@ -167,7 +167,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name=HYPERVISOR_PANIC,
         origin=Origin.HYPERVISOR,
-        words=(Words(b"panic occurred: ", before=_UNQUOTED), Words(b"PanicInfo {", before=_UNQUOTED)),
+        words=(Words(b"panic occurred: ", before=_UNQUOTED), Words(b"PanicInfo {", before=_UNQUOTED, second=True)),
         sample="[ERROR 1] (hvisor::panic:24) panic occurred: PanicInfo {",
         meaning="The hypervisor panicked; that CPU loops for ever and the board hangs.",
         remedy="If it is tied to an MMIO fault, begin there. A panic without one, at a place that cannot fail, such "

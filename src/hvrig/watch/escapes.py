@@ -7,8 +7,9 @@ from collections import deque
 from dataclasses import dataclass
 
 # Control sequences of ECMA-48, clause 5.4, with bounded parameters, and character set selection. What is no such
-# sequence loses its ESC only: its text may be a fault's that cut into it.
-_SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]{0,32}[ -/]{0,4}[@-~]|[()][0-9AB])?")
+# sequence loses its ESC only: its text may be a fault's that cut into it. `[` ends no sequence in use, but begins every
+# log line of hvisor's.
+_SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]{0,32}[ -/]{0,4}[@-Z\\-~]|[()][0-9AB])?")
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]{0,32}[ -/]{0,4}|[()])?")
 _LONGEST = 2 + 32 + 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 from hvrig.model.finding import Confidence, Finding
@@ -35,6 +36,14 @@ _compiled = lru_cache(maxsize=256)(re.compile)
 _Value = int | bool | str
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A line gives a report the field that it lacks. torn: only together with what stood before another report."""
+
+    field: str
+    torn: bool
+
+
 class Report:
     """Collects a report's lines; `finding` says what they came to, however many survived.
 
@@ -60,6 +69,8 @@ class Report:
         self._below: dict[str, bytes] = {}  # what a field looks like on the lines below its opener
         self._short = False
         self._spoiled = False
+        self._doubtful: set[str] = set()
+        self._structured = False
         self._hurried = False
         self._low = not whole
         # Fields whose line could as well have been another report's, and that report.
@@ -79,21 +90,27 @@ class Report:
     @property
     def fresh(self) -> bool:
         """Whether its first line may not be over yet: a guest's lines stand in it."""
-        return not self._taken and not self._short and self.lines <= _LINES_BEHIND
+        return not self._taken and not self._short
 
     @property
     def hurried(self) -> bool:
         """Whether something came that follows its end."""
         return self._hurried
 
-    def claim(self, line: bytes) -> str | None:
+    def claim(self, line: bytes) -> Claim | None:
         """The field that this report still lacks and `line`, alone or after a line's torn beginning, gives it."""
         line = _SPIN.sub(b"", line)
         for name in self._lacking:
-            if self._match(name, line) or self._match_torn(name, line):
-                return name
-            if any(_compiled(opener).search(line) for opener, _ in self.kind.fields[name].below):
-                return name
+            if self._short and name not in self._below and not self._begins_short(line):
+                continue
+            if self._structured and self._begins_short(line):
+                continue
+            if self._match(name, line) or any(
+                _compiled(opener).search(line) for opener, _ in self.kind.fields[name].below
+            ):
+                return Claim(name, torn=False)
+            if self._match_torn(name, line):
+                return Claim(name, torn=True)
         return None
 
     def expects(self, name: str) -> bool:
@@ -103,6 +120,15 @@ class Report:
     def ends_with(self, line: bytes) -> bool:
         """Whether `line` is the last of a report of this kind."""
         return self.kind.end is not None and _compiled(self.kind.end).search(_SPIN.sub(b"", line)) is not None
+
+    def begin_structure(self) -> None:
+        """Its structure begins here: the lines before are none of its own, and it has no short form."""
+        self._structured = True
+        for name, other in self._shared.items():
+            other._shared.pop(name, None)
+            other._mixed = False
+        self._shared.clear()
+        self._mixed = False
 
     def share(self, name: str, other: Report) -> None:
         """Say that the line with `name`, taken by this report, could as well be `other`'s."""
@@ -120,10 +146,14 @@ class Report:
                 other._mixed = True
 
     @property
-    def _has_hole(self) -> bool:
-        """Whether a line is missing before one that came: then the order says nothing about whose lines came."""
+    def _behind_a_hole(self) -> set[str]:
+        """The fields that came although one before them did not: whose lines they are, the order does not say."""
         order = [name for name, field in self.kind.fields.items() if field.required]
-        return any(name in self._taken for name in order[order.index(self._lacking[0]) :]) if self._lacking else False
+        return set(self._taken) & set(order[order.index(self._lacking[0]) :]) if self._lacking else set()
+
+    @property
+    def _has_hole(self) -> bool:
+        return bool(self._behind_a_hole)
 
     def hurry(self, lines: int) -> None:
         """Something came that follows a report's end: so many more lines, at most, are waited for."""
@@ -138,27 +168,38 @@ class Report:
 
     def take(self, piece: bytes) -> bool:
         """Take the next bytes, at most `room`, up to and with a newline. Returns whether the report is complete."""
+        lacking = len(self._lacking)
         self._room -= len(piece)
         kept = _SPIN.sub(b"", piece)
         self._text += kept[: EXCERPT_BYTES - len(self._text)]
         self._read(kept, _SPIN_IN_TEXT.sub(b"", piece) if b"\x08" in piece else kept)
+        short = self._begins_short(kept)
+        self._short = self._short or short
         if not piece.endswith(b"\n"):
             return self._room <= 0
         self.lines += 1
         self._lines_left -= 1
-        if self.kind.short is not None and _compiled(self.kind.short).search(kept):
-            self._short = True
+        if short:
             self.hurry(_SHORT_LINES)
+        elif self._hurried and len(self._lacking) < lacking:
+            self._lines_left = max(self._lines_left, _LINES_BEHIND)  # the end that came was another's
         ended = self.complete and (self._short or self.ends_with(piece))
         if not self.complete and self.ends_with(piece):
             self.hurry(_LINES_BEHIND)
         return ended or self._lines_left <= 0 or self._room <= 0
 
+    def _begins_short(self, line: bytes) -> bool:
+        return self.kind.short is not None and _compiled(self.kind.short).search(line) is not None
+
     def _read(self, line: bytes, text: bytes) -> None:
+        if self._structured and self._begins_short(line):
+            return  # another's, whose words were lost
         for name in tuple(self._lacking):
             self._read_field(name, line, text)
-        if self._lacking and not self._spoiled:
-            self._spoiled = any(self._contradicts(name, value, line) for name, value in self._taken.items())
+        if self._lacking:
+            said_otherwise = {name for name, value in self._taken.items() if self._contradicts(name, value, line)}
+            self._spoiled = self._spoiled or bool(said_otherwise)
+            self._doubtful |= said_otherwise & self._behind_a_hole
         for name, field in self.kind.fields.items():
             if not field.required and name not in self._taken:
                 self._read_field(name, line, text)
@@ -213,6 +254,7 @@ class Report:
             if other._taken.get(name) != self._taken.get(name)
             and (self._mixed or self._has_hole or (self.offset < other.offset and other._has_hole))
         }
+        unsure |= self._doubtful
         fields: dict[str, _Value] = {}
         if self.kind.line_is_message:
             fields["message"] = _PREFIX.sub("", harmless(self._text)).split("\n", 1)[0].strip()[:_MESSAGE_CHARACTERS]

@@ -23,15 +23,17 @@ def find_torn(text: bytes, words: Iterable[tuple[int, Words]]) -> int | None:
 
     `text` is what follows a log line's prefix: that prefix is what makes the pieces worth a look.
     """
-    text = _SPIN.sub(b"", text)
+    still = _SPIN.sub(b"", text)
     for number, each in words:
         if each.literal in text:
             continue  # found already, or not meant
-        begin = text.find(each.literal[:_PIECE])
+        if each.literal in still:
+            return number
+        begin = still.find(each.literal[:_PIECE])
         while begin >= 0:
-            if _goes_on(text, begin + _PIECE, each.literal[_PIECE:], _GAPS):
+            if _goes_on(still, begin + _PIECE, each.literal[_PIECE:], _GAPS):
                 return number
-            begin = text.find(each.literal[:_PIECE], begin + 1)
+            begin = still.find(each.literal[:_PIECE], begin + 1)
     return None
 
 

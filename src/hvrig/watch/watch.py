@@ -30,8 +30,10 @@ _KERNEL_PANIC_WITHIN = 16384
 
 # After a line that follows a report's end, an unfinished report waits for so many more lines of its own.
 _LINES_AFTER = 8
+# Between a log line's prefix and its second words stand so many bytes at most, where the first have lost some.
+_BROKEN_WORDS = 80
 # So near behind a report that was closed too early, its own later lines begin no new one.
-_AFTERMATH = 512
+_AFTERMATH = 2048
 
 
 class _Suspicious:
@@ -72,6 +74,9 @@ _FAULT_PREFIX = re.compile(
     rb"(?:(?:[Zz]one \d{1,3} )?unhandled mmio fault |[Zz]one \d{1,3} ?|panic occurred: )?\Z"
 )
 _FACT_PREFIX = re.compile(rb"\[INFO {1,3}(?P<cpu>\d{1,3})\]|" + _STAMP + rb" INFO {1,2}CPU(?P<CPU>\d{1,3})")
+_COMPLAINS_PREFIX = re.compile(
+    rb"\[(?:(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]| {0,5}\d{1,7}\.\d{6}\] (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:) \Z"
+)
 _PREFIXES = {
     Origin.HYPERVISOR: _FAULT_PREFIX,
     Origin.KERNEL: _PRINTK,
@@ -135,7 +140,7 @@ class Watch:
         self._tally = Tally()
         self._incidents: deque[_Incident] = deque(maxlen=16)
         self._suspect: _Suspect | None = None
-        self._closed: dict[str, tuple[Report, int]] = {}  # the last of each kind, and where it was closed
+        self._closed: deque[tuple[Report, int]] = deque(maxlen=_OPEN_REPORTS)  # the last, and where each was closed
         self._kernel_fault: int | None = None  # offset of the last one that was no panic
         self._layout: Finding | None = None
         self._layout_told = False
@@ -195,10 +200,17 @@ class Watch:
             self._mark(meaning, said, start, end, t, events)
             return
         origin = meaning.origin if isinstance(meaning, Kind) else Origin.HYPERVISOR
-        prefix = None if words.bare else _PREFIXES[origin].search(line.text, max(0, len(line.text) - 256))
+        prefixes = _COMPLAINS_PREFIX if isinstance(meaning, _Suspicious) else _PREFIXES[origin]
+        prefix = None if words.bare else prefixes.search(line.text, max(0, len(line.text) - 256))
         lead = start - (len(line.text) - min(before.start(), prefix.start() if prefix else before.start()))
         number = prefix.groupdict().get("cpu") or prefix.groupdict().get("CPU") if prefix else None
         cpu = int(number) if number else None
+        if words.second and prefix is None and self._suspect is not None:
+            between = self._text[self._suspect.text - self._base : hit.start]
+            if b"\n" not in between and len(between) <= _BROKEN_WORDS:
+                lead, cpu = self._suspect.lead, self._suspect.cpu
+            else:
+                self._find_torn_before(hit, meaning, t, events)
         if isinstance(meaning, _Suspicious):
             if self._suspect is not None:
                 self._pursue(start, t, events, last=True)
@@ -215,15 +227,17 @@ class Watch:
 
     def _knows(self, index: int, kind: Kind, start: int) -> bool:
         """Whether words from a report's inside belong to one that is open, or was closed just before them."""
-        near = [each for each in reversed(self._open) if each.kind is kind]
-        closed, where = self._closed.get(kind.name, (None, 0))
-        if closed is not None and start - where <= _AFTERMATH:
-            near.append(closed)
-        for report in near:
+        for report in self._near(kind, start):
             if index not in report.words_seen:
                 report.words_seen.add(index)
                 return True
         return False
+
+    def _near(self, kind: Kind, start: int) -> list[Report]:
+        """The reports of a kind that are open, or were closed just before position `start`; the newest first."""
+        near = [each for each in reversed(self._open) if each.kind is kind]
+        closed = (each for each, where in reversed(self._closed) if start - where <= _AFTERMATH)
+        return near + [each for each in closed if each.kind is kind]
 
     def _pursue(self, until: int, t: float, events: list[WatchEvent], *, last: bool = False) -> None:
         """Look for torn words behind the suspicious prefix, line by line up to position `until`."""
@@ -241,6 +255,18 @@ class Watch:
                 self._suspect = None
             if torn is not None:
                 self._take_torn(torn, suspect, t, events)
+
+    def _find_torn_before(self, hit: Hit, kind: _Meaning, t: float, events: list[WatchEvent]) -> None:
+        """Begin the report whose first words came torn before others of its words that are whole."""
+        suspect = self._suspect
+        assert suspect is not None
+        text = self._text[suspect.text - self._base : hit.end]
+        earlier = [(index, words) for index, words in _TEARABLE if _TABLE[index][1] is kind and index < hit.index]
+        torn = find_torn(text, earlier)
+        if torn is not None:
+            self._suspect = None
+            suspect.read = self._base + hit.start
+            self._take_torn(torn, suspect, t, events)
 
     def _take_torn(self, index: int, suspect: _Suspect, t: float, events: list[WatchEvent]) -> None:
         words, kind = _TABLE[index]
@@ -319,6 +345,8 @@ class Watch:
                 )
                 if not again and (follows or kind.origin is Origin.KERNEL):
                     report.words_seen.add(index)
+                    if words.second:
+                        report.begin_structure()
                     return True
             elif kind.name in report.kind.absorbs and (cpu is None or kind.origin is Origin.KERNEL):
                 return True  # without a log line's prefix of its own it is the report's message
@@ -352,6 +380,8 @@ class Watch:
             self._close(self._open[0], t, events)
         self._piece = max(self._piece, start)
         report = Report(kind, offset=self._escapes.offset_of(start), t=t, cpu=cpu, words=words, whole=whole)
+        if words >= 0 and _TABLE[words][0].second:
+            report.begin_structure()
         self._open.append(report)
         if kind.origin is Origin.FACT:
             return report
@@ -392,12 +422,12 @@ class Watch:
         newest = self._open[-1]
         if newest.lines == 0:
             return newest
-        claims = [(report, name) for report in reversed(self._open) if (name := report.claim(line)) is not None]
-        claims.sort(key=lambda claim: (claim[0].hurried, not claim[0].expects(claim[1])))
+        claims = [(report, claim) for report in reversed(self._open) if (claim := report.claim(line)) is not None]
+        claims.sort(key=lambda each: (each[1].torn, each[0].hurried, not each[0].expects(each[1].field)))
         if claims:
-            owner, name = claims[0]
+            owner, name = claims[0][0], claims[0][1].field
             for other, wanted in claims[1:]:
-                if other.kind is owner.kind and wanted == name and not other.hurried:
+                if other.kind is owner.kind and wanted.field == name and not other.hurried:
                     owner.share(name, other)
                     break
             for other in self._open[self._open.index(owner) + 1 :]:
@@ -409,7 +439,7 @@ class Watch:
 
     def _close(self, report: Report, t: float, events: list[WatchEvent]) -> None:
         self._open.remove(report)
-        self._closed[report.kind.name] = (report, self._piece)
+        self._closed.append((report, self._piece))
         finding = report.finding()
         if finding.kind == catalogue.LAYOUT:
             self._gather_layout(finding, events)

@@ -19,6 +19,7 @@ class Words:
     before: a pattern that the line's text up to the words must end with; `\\A` is the line's beginning.
     unless: a pattern that the text above the line must not end with.
     bare: printed without a log line's prefix.
+    second: stand behind the kind's first words, in the same line.
     """
 
     literal: bytes
@@ -26,6 +27,7 @@ class Words:
     before: bytes = b""
     unless: bytes = b""
     bare: bool = False
+    second: bool = False
 
     @property
     def width(self) -> int:
