@@ -75,7 +75,8 @@ _FAULT_PREFIX = re.compile(
 )
 _FACT_PREFIX = re.compile(rb"\[INFO {1,3}(?P<cpu>\d{1,3})\]|" + _STAMP + rb" INFO {1,2}CPU(?P<CPU>\d{1,3})")
 _COMPLAINS_PREFIX = re.compile(
-    rb"\[(?:(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]| {0,5}\d{1,7}\.\d{6}\] (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:) \Z"
+    rb"\[(?:(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]"
+    rb"| {0,5}\d{1,7}\.\d{6}\] (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:) \Z"
 )
 _PREFIXES = {
     Origin.HYPERVISOR: _FAULT_PREFIX,
