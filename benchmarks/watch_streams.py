@@ -103,6 +103,17 @@ class Stream:
                 return _BAD_BEFORE.search(b"".join(each.data for each in self.pieces[:number])[-64:]) is None
         return False
 
+    def survives_as_line(self, owner: int, span: Span) -> bool:
+        """Whether a line of a message came through in one piece, and as a line: nothing stands before it."""
+        before = b""
+        for piece in self.pieces:
+            end = piece.start + len(piece.data)
+            if piece.owner == owner and piece.start <= span.start and end >= span.end:
+                before += piece.data[: span.start - piece.start]
+                return re.sub(rb"\x1b\[[0-9;]*m|\x08+[-\\|/]?", b"", before[-400:])[-1:] in (b"", b"\n")
+            before += piece.data
+        return False
+
     def touched(self, owner: int, span: Span) -> bool:
         """Whether bytes were lost or put in between a span's bytes, or at its ends."""
         return not any(
@@ -461,7 +472,9 @@ def check(stream: Stream, found: list[Finding]) -> Iterator[tuple[str, str]]:
             by_owner.setdefault(owner, []).append(finding)
     for number, mine in tuple(by_owner.items()):
         # A report without its first words begins at a later line, one of those that two woven ones both have.
-        for extra in [each for each in mine if each.confidence is Confidence.LOW and len(mine) > 1]:
+        for extra in sorted(mine, key=lambda each: -each.offset)[: len(mine) - 1]:
+            if extra.confidence is not Confidence.LOW:
+                continue
             other = next((n for n in _woven_with(stream, number) if n not in by_owner), None)
             if other is not None:
                 mine.remove(extra)
@@ -538,7 +551,7 @@ def _check_fields(stream: Stream, number: int, finding: Finding) -> Iterator[tup
             yield "right", name
         elif got is None:
             headless = not any(stream.survives(number, each) for each in message.words)
-            if stream.survives(number, span) and not (message.woven or headless or _crossed(stream, number)):
+            if stream.survives_as_line(number, span) and not (message.woven or headless or _crossed(stream, number)):
                 yield "wrong", f"{message.kind}: {name} survived and is missing"
             yield "missing", name
         elif stream.touched(number, span) and finding.confidence is Confidence.LOW:

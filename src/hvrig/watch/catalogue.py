@@ -76,6 +76,7 @@ class Kind:
     absorbs: kinds whose words belong to this report while it is open.
     zone, cpu: patterns in the report's text, used where the log line's prefix does not say. A zone's pattern without
     its group means zone 0.
+    target: who logs it; in a report of the kind, the beginning of another one.
     line_is_message: the line itself, without its prefix, is the field `message`.
     """
 
@@ -94,6 +95,7 @@ class Kind:
     absorbs: frozenset[str] = frozenset()
     zone: bytes | None = None
     cpu: bytes | None = None
+    target: bytes | None = None
     line_is_message: bool = True
 
 
@@ -148,6 +150,7 @@ KINDS: tuple[Kind, ...] = (
         },
         late=(Words(b"is_write: true,", before=_INSIDE), Words(b"is_write: false,", before=_INSIDE)),
         zone=rb"[Zz]one (\d{1,3}) unhandled",
+        target=rb"hvisor::memory::mmio:\d",
         line_is_message=False,
     ),
     Kind(
@@ -199,13 +202,14 @@ KINDS: tuple[Kind, ...] = (
             ),
         },
         late=(
-            Words(b"can_unwind: true,", before=_INSIDE),
-            Words(b"force_no_backtrace: false,", before=_INSIDE),
+            Words(b"can_unwind: true,", before=_INSIDE, last=True),
+            Words(b"force_no_backtrace: false,", before=_INSIDE, last=True),
             Words(b"location: Location {", before=_INSIDE),
             Words(b"root zone has some error", before=_UNQUOTED + rb"(?: {1,8}(?:message: )?)?"),
         ),
         short=rb"panicked at ",
         zone=rb"[Zz]one (\d{1,3}) has|root zone has",
+        target=rb"hvisor::panic:\d",
         line_is_message=False,
     ),
     Kind(
@@ -364,7 +368,9 @@ KINDS: tuple[Kind, ...] = (
         name="hung-task",
         origin=Origin.KERNEL,
         severity=Severity.ERROR,
-        words=(Words(b" blocked for more than ", before=_MESSAGE + rb"INFO: task .{1,80}:\d{1,10}"),),
+        words=(
+            Words(b" blocked for more than ", before=_MESSAGE + rb"INFO: task (?:(?!INFO: task ).){1,80}:\d{1,10}"),
+        ),
         sample="[  243.123456] INFO: task kworker/0:1:123 blocked for more than 120 seconds.",
         meaning="A task of root-linux has waited for minutes, often for storage or a lock.",
         remedy="Look at what it waits for in the call trace that follows on the UART.",

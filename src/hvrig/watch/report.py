@@ -71,6 +71,7 @@ class Report:
         self._spoiled = False
         self._doubtful: set[str] = set()
         self._structured = False
+        self._disturbed = False  # another report of the kind began inside, and its words were lost
         self._hurried = False
         self._low = not whole
         # Fields whose line could as well have been another report's, and that report.
@@ -194,6 +195,8 @@ class Report:
     def _read(self, line: bytes, text: bytes) -> None:
         if self._structured and self._begins_short(line):
             return  # another's, whose words were lost
+        if self.lines and self.kind.target is not None and _compiled(self.kind.target).search(line):
+            self._disturbed = True
         for name in tuple(self._lacking):
             self._read_field(name, line, text)
         if self._lacking:
@@ -243,6 +246,8 @@ class Report:
         if match is None or b"\x08" in match[0] or self._spoiled:
             return
         self._taken[name] = _value(field, match)
+        if self._disturbed:
+            self._doubtful.add(name)
         if field.required:
             self._lacking.remove(name)
 

@@ -31,7 +31,7 @@ _KERNEL_PANIC_WITHIN = 16384
 # After a line that follows a report's end, an unfinished report waits for so many more lines of its own.
 _LINES_AFTER = 8
 # Between a log line's prefix and its second words stand so many bytes at most, where the first have lost some.
-_BROKEN_WORDS = 80
+_BROKEN_WORDS = 120
 # So near behind a report that was closed too early, its own later lines begin no new one.
 _AFTERMATH = 2048
 
@@ -77,6 +77,11 @@ _FACT_PREFIX = re.compile(rb"\[INFO {1,3}(?P<cpu>\d{1,3})\]|" + _STAMP + rb" INF
 _COMPLAINS_PREFIX = re.compile(
     rb"\[(?:(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]"
     rb"| {0,5}\d{1,7}\.\d{6}\] (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:) \Z"
+)
+# The last of a line.
+_LEVEL = re.compile(
+    rb"(?:\[(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]| (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}))"
+    rb"(?!.*(?:ERROR|WARN) )"
 )
 _PREFIXES = {
     Origin.HYPERVISOR: _FAULT_PREFIX,
@@ -206,11 +211,16 @@ class Watch:
         lead = start - (len(line.text) - min(before.start(), prefix.start() if prefix else before.start()))
         number = prefix.groupdict().get("cpu") or prefix.groupdict().get("CPU") if prefix else None
         cpu = int(number) if number else None
-        if words.second and prefix is None and self._suspect is not None:
-            between = self._text[self._suspect.text - self._base : hit.start]
-            if b"\n" not in between and len(between) <= _BROKEN_WORDS:
-                lead, cpu = self._suspect.lead, self._suspect.cpu
-            else:
+        whole = True
+        if words.second and prefix is None and isinstance(meaning, Kind):
+            level = _LEVEL.search(line.text, max(0, len(line.text) - _BROKEN_WORDS))
+            if level is not None and meaning.words[0].literal not in line.text[level.start() :]:
+                # A log line of its own, whose first words are broken.
+                lead, whole = start - (len(line.text) - level.start()), False
+                number = level["cpu"] or level["CPU"]
+                cpu = int(number) if number else None
+                self._suspect = None
+            elif self._suspect is not None:
                 self._find_torn_before(hit, meaning, t, events)
         if isinstance(meaning, _Suspicious):
             if self._suspect is not None:
@@ -220,17 +230,19 @@ class Watch:
         if meaning.origin is Origin.HYPERVISOR and hit.index not in _LATE:
             self._suspect = None
         if hit.index in _LATE:
-            if not self._knows(hit.index, meaning, start):
+            if not self._knows(words, hit.index, meaning, start):
                 begin = start - (before.end() - before.start())
                 self._begin_report(meaning, hit.index, begin, None, t, events, whole=False)
-        elif not self._belongs_to_open_report(words, hit.index, meaning, cpu, t, events):
-            self._begin_report(meaning, hit.index, lead, cpu, t, events)
+        elif not whole or not self._belongs_to_open_report(words, hit.index, meaning, cpu, t, events):
+            self._begin_report(meaning, hit.index, lead, cpu, t, events, whole=whole)
 
-    def _knows(self, index: int, kind: Kind, start: int) -> bool:
+    def _knows(self, words: Words, index: int, kind: Kind, start: int) -> bool:
         """Whether words from a report's inside belong to one that is open, or was closed just before them."""
         for report in self._near(kind, start):
             if index not in report.words_seen:
                 report.words_seen.add(index)
+                if words.last:
+                    report.hurry(_LINES_AFTER)
                 return True
         return False
 
@@ -341,7 +353,7 @@ class Watch:
         for report in reversed(self._open):
             if kind is report.kind:
                 again = index in report.words_seen
-                follows = index > max(report.words_seen) and (
+                follows = words.second and (
                     cpu in (None, report.cpu) if report.lines == 0 else cpu is None and report.fresh
                 )
                 if not again and (follows or kind.origin is Origin.KERNEL):

@@ -20,6 +20,7 @@ class Words:
     unless: a pattern that the text above the line must not end with.
     bare: printed without a log line's prefix.
     second: stand behind the kind's first words, in the same line.
+    last: stand behind all of the kind's fields.
     """
 
     literal: bytes
@@ -28,6 +29,7 @@ class Words:
     unless: bytes = b""
     bare: bool = False
     second: bool = False
+    last: bool = False
 
     @property
     def width(self) -> int:
