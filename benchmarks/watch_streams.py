@@ -472,8 +472,8 @@ def check(stream: Stream, found: list[Finding]) -> Iterator[tuple[str, str]]:
             by_owner.setdefault(owner, []).append(finding)
     for number, mine in tuple(by_owner.items()):
         # A report without its first words begins at a later line, one of those that two woven ones both have.
-        for extra in sorted(mine, key=lambda each: -each.offset)[: len(mine) - 1]:
-            if extra.confidence is not Confidence.LOW:
+        for extra in sorted(mine, key=lambda each: (each.cpu is not None, _agreement(stream, number, each))):
+            if extra.confidence is not Confidence.LOW or len(mine) == 1:
                 continue
             other = next((n for n in _woven_with(stream, number) if n not in by_owner), None)
             if other is not None:
@@ -516,11 +516,12 @@ def _owner(stream: Stream, finding: Finding) -> int | None:
                 break
             owners.append(number)
 
-    def agreement(number: int) -> int:
-        fields = stream.messages[number].fields
-        return sum(finding.fields.get(name) == value for name, (_, value) in fields.items())
+    return max(owners, key=lambda number: _agreement(stream, number, finding), default=None)
 
-    return max(owners, key=agreement, default=None)
+
+def _agreement(stream: Stream, number: int, finding: Finding) -> int:
+    fields = stream.messages[number].fields
+    return sum(finding.fields.get(name) == value for name, (_, value) in fields.items())
 
 
 def _woven_with(stream: Stream, number: int) -> Iterator[int]:

@@ -76,6 +76,7 @@ class Kind:
     absorbs: kinds whose words belong to this report while it is open.
     zone, cpu: patterns in the report's text, used where the log line's prefix does not say. A zone's pattern without
     its group means zone 0.
+    zone_in_head: it stands before the fields.
     target: who logs it; in a report of the kind, the beginning of another one.
     line_is_message: the line itself, without its prefix, is the field `message`.
     """
@@ -95,6 +96,7 @@ class Kind:
     absorbs: frozenset[str] = frozenset()
     zone: bytes | None = None
     cpu: bytes | None = None
+    zone_in_head: bool = False
     target: bytes | None = None
     line_is_message: bool = True
 
@@ -150,6 +152,7 @@ KINDS: tuple[Kind, ...] = (
         },
         late=(Words(b"is_write: true,", before=_INSIDE), Words(b"is_write: false,", before=_INSIDE)),
         zone=rb"[Zz]one (\d{1,3}) unhandled",
+        zone_in_head=True,
         target=rb"hvisor::memory::mmio:\d",
         line_is_message=False,
     ),

@@ -102,8 +102,6 @@ class Report:
         """The field that this report still lacks and `line`, alone or after a line's torn beginning, gives it."""
         line = _SPIN.sub(b"", line)
         for name in self._lacking:
-            if self._short and name not in self._below and not self._begins_short(line):
-                continue
             if self._structured and self._begins_short(line):
                 continue
             if self._match(name, line) or any(
@@ -195,7 +193,7 @@ class Report:
     def _read(self, line: bytes, text: bytes) -> None:
         if self._structured and self._begins_short(line):
             return  # another's, whose words were lost
-        if self.lines and self.kind.target is not None and _compiled(self.kind.target).search(line):
+        if self.kind.target is not None and len(_compiled(self.kind.target).findall(line)) > (not self.lines):
             self._disturbed = True
         for name in tuple(self._lacking):
             self._read_field(name, line, text)
@@ -206,7 +204,8 @@ class Report:
         for name, field in self.kind.fields.items():
             if not field.required and name not in self._taken:
                 self._read_field(name, line, text)
-        if self._zone is None and self.kind.zone is not None and (match := _compiled(self.kind.zone).search(line)):
+        read_zone = self._zone is None and not (self.kind.zone_in_head and self._taken)
+        if read_zone and self.kind.zone is not None and (match := _compiled(self.kind.zone).search(line)):
             self._zone = int(match[1]) if match[1] is not None else 0
         if self.cpu is None and self.kind.cpu is not None and (match := _compiled(self.kind.cpu).search(line)):
             self.cpu = int(match[1])
@@ -222,10 +221,13 @@ class Report:
         """Whether a line says something else of a field: then it is of a report whose beginning was lost."""
         field = self.kind.fields[name]
         found = _compiled(field.pattern).search(line) if field.required else None
-        return found is not None and _value(field, found) != value
+        whole_line = found is not None and not line[: found.start()].strip()
+        return found is not None and whole_line and _value(field, found) != value
 
     def _match(self, name: str, line: bytes) -> re.Match[bytes] | None:
-        found = _compiled(self.kind.fields[name].pattern).search(line)
+        found = None
+        if not self._short or self._begins_short(line):
+            found = _compiled(self.kind.fields[name].pattern).search(line)
         if found is None and name in self._below:
             found = _compiled(self._below[name]).search(line)
         return found

@@ -23,13 +23,13 @@ def find_torn(text: bytes, words: Iterable[tuple[int, Words]]) -> int | None:
 
     `text` is what follows a log line's prefix: that prefix is what makes the pieces worth a look.
     """
-    still = _SPIN.sub(b"", text)
+    still = _SPIN.sub(b"", text) if b"\x08" in text else text
     for number, each in words:
-        if each.literal in text:
-            continue  # found already, or not meant
+        begin = still.find(each.literal[:_PIECE])
+        if begin < 0 or each.literal in text:
+            continue  # not there, or found already, or not meant
         if each.literal in still:
             return number
-        begin = still.find(each.literal[:_PIECE])
         while begin >= 0:
             if _goes_on(still, begin + _PIECE, each.literal[_PIECE:], _GAPS):
                 return number

@@ -53,6 +53,9 @@ _TABLE = _table()
 _LATE = frozenset(
     index for index, (words, meaning) in enumerate(_TABLE) if isinstance(meaning, Kind) and words in meaning.late
 )
+_SUSPICIOUS_WORDS = next(index for index, (_, meaning) in enumerate(_TABLE) if meaning is _SUSPICIOUS)
+# The longest head of a log line up to its level.
+_HEAD_BYTES = 48
 # What torn words are looked for as, of each kind its first: those begin its report.
 _TEARABLE = [
     (index, words)
@@ -192,6 +195,11 @@ class Watch:
 
     def _words(self, hit: Hit, t: float, events: list[WatchEvent]) -> None:
         start, end = self._base + hit.start, self._base + hit.end
+        if hit.index == _SUSPICIOUS_WORDS and self._suspect is None and not self._open:
+            # Nearly every line of hvisor's boot; what the pattern needs is looked for first.
+            head = self._text[max(0, hit.start - _HEAD_BYTES) : hit.start]
+            if b"WARN" not in head and b"ERROR" not in head:
+                return
         if self._suspect is not None:
             self._pursue(start, t, events)
         self._read_lines(end, t, events)
@@ -220,8 +228,9 @@ class Watch:
                 number = level["cpu"] or level["CPU"]
                 cpu = int(number) if number else None
                 self._suspect = None
-            elif self._suspect is not None:
-                self._find_torn_before(hit, meaning, t, events)
+            elif self._suspect is not None and self._is_suspects(hit, meaning):
+                lead, cpu, whole = self._suspect.lead, self._suspect.cpu, False
+                self._suspect = None
         if isinstance(meaning, _Suspicious):
             if self._suspect is not None:
                 self._pursue(start, t, events, last=True)
@@ -269,17 +278,15 @@ class Watch:
             if torn is not None:
                 self._take_torn(torn, suspect, t, events)
 
-    def _find_torn_before(self, hit: Hit, kind: _Meaning, t: float, events: list[WatchEvent]) -> None:
-        """Begin the report whose first words came torn before others of its words that are whole."""
-        suspect = self._suspect
-        assert suspect is not None
-        text = self._text[suspect.text - self._base : hit.end]
+    def _is_suspects(self, hit: Hit, kind: Kind) -> bool:
+        """Whether second words, whole, are of the log line whose first ones came torn, or did not come."""
+        assert self._suspect is not None
+        text = self._text[self._suspect.text - self._base : hit.end]
+        if len(text) > REACH or b"(hvisor::" in text:  # too far, or another log line's head stands between
+            return False
         earlier = [(index, words) for index, words in _TEARABLE if _TABLE[index][1] is kind and index < hit.index]
-        torn = find_torn(text, earlier)
-        if torn is not None:
-            self._suspect = None
-            suspect.read = self._base + hit.start
-            self._take_torn(torn, suspect, t, events)
+        of_target = kind.target is not None and re.match(kind.target, b"hvisor" + text) is not None
+        return of_target or find_torn(text, earlier) is not None
 
     def _take_torn(self, index: int, suspect: _Suspect, t: float, events: list[WatchEvent]) -> None:
         words, kind = _TABLE[index]
