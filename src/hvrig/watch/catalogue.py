@@ -210,7 +210,7 @@ KINDS: tuple[Kind, ...] = (
             Words(b"location: Location {", before=_INSIDE),
             Words(b"root zone has some error", before=_UNQUOTED + rb"(?: {1,8}(?:message: )?)?"),
         ),
-        short=rb"panicked at ",
+        short=rb"panicked at",
         zone=rb"[Zz]one (\d{1,3}) has|root zone has",
         target=rb"hvisor::panic:\d",
         line_is_message=False,

@@ -183,7 +183,7 @@ class Report:
         elif self._hurried and len(self._lacking) < lacking:
             self._lines_left = max(self._lines_left, _LINES_BEHIND)  # the end that came was another's
         ended = self.complete and (self._short or self.ends_with(piece))
-        if not self.complete and self.ends_with(piece):
+        if self._taken and not self.complete and self.ends_with(piece):
             self.hurry(_LINES_BEHIND)
         return ended or self._lines_left <= 0 or self._room <= 0
 
