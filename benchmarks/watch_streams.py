@@ -280,6 +280,8 @@ _LINES = (
 _KERNEL = (
     ("kernel-panic", b"Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b"),
     ("kernel-bug", b"BUG: Bad page state in process memtester  pfn:0b600"),
+    ("kernel-oops", b"Unable to handle kernel NULL pointer dereference at virtual address 0000000000000010"),
+    ("external-abort", b"Internal error: synchronous external abort: 0000000096000010 [#1] SMP"),
     ("serror", b"SError Interrupt on CPU1, code 0x00000000be000011 -- SError"),
     ("rcu-stall", b"rcu: INFO: rcu_preempt self-detected stall on CPU"),
     ("soft-lockup", b"watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [memtester:214]"),
@@ -511,12 +513,17 @@ def _owner(stream: Stream, finding: Finding) -> int | None:
     owners: list[int] = []
     for shift in range(reach):
         number = stream.owner_of(finding.offset + shift)
-        if number is not None and stream.messages[number].kind == finding.kind and number not in owners:
+        if number is not None and _tells_of(finding, stream.messages[number]) and number not in owners:
             if shift >= 8 and owners:
                 break
             owners.append(number)
 
     return max(owners, key=lambda number: _agreement(stream, number, finding), default=None)
+
+
+def _tells_of(finding: Finding, message: Message) -> bool:
+    """Whether the kinds agree. The words of an external abort that lose their end are those of an oops."""
+    return finding.kind == message.kind or (finding.kind, message.kind) == ("kernel-oops", "external-abort")
 
 
 def _agreement(stream: Stream, number: int, finding: Finding) -> int:
@@ -535,9 +542,10 @@ def _woven_with(stream: Stream, number: int) -> Iterator[int]:
 
 
 def _told_by_another(stream: Stream, number: int, by_owner: dict[int, list[Finding]]) -> bool:
-    """Whether this is the access error that belongs to a fault which was found."""
+    """Whether this belongs to a fault that was found: its access error, or an oops inside of an open report of one."""
     message = stream.messages[number]
-    return (
+    absorbing = {kind.name for kind in KINDS if message.kind in kind.absorbs}
+    return any(stream.messages[other].kind in absorbing for other in by_owner) or (
         message.kind == "mmio-handler-error"
         and b"mmio_handle_access" in message.data
         and any(stream.messages[other].kind in ("unhandled-mmio-fault", "mmio-handler-error") for other in by_owner)
