@@ -141,8 +141,9 @@ class _Reader:
             return
         flags = [flag for flag in ("no-map", "reusable") if self._bytes(node, flag) is not None]
         label = f"{node.name} ({', '.join(flags)})" if flags else node.name
+        use = Use.REUSABLE if flags == ["reusable"] else Use.RESERVED  # Linux does not reuse what it does not map
         for stretch in self._reg(node, parent):
-            self._add(Use.RESERVED, label, stretch, f"{self._name} {node.path}")
+            self._add(use, label, stretch, f"{self._name} {node.path}")
 
     def _device(self, node: _Node, parent: _Node) -> None:
         if self._bytes(node, "reg") is None or 0 in parent.cells:

@@ -12,8 +12,9 @@ from hvrig.model.memory import Range
 class Use(enum.Enum):
     """What a region is for.
 
-    `ZONE_*` are the zone's regions as the hypervisor maps them (board.rs, zone JSON). `TREE_*` and `RESERVED` are
-    what the zone's device tree tells its kernel.
+    `ZONE_*` are the zone's regions as the hypervisor maps them (board.rs, zone JSON). `TREE_*`, `RESERVED` and
+    `REUSABLE` are what the zone's device tree tells its kernel; REUSABLE is a reservation whose pages the kernel hands
+    out all the same until their owner asks for them (`reusable`, Linux: CMA).
     """
 
     HYPERVISOR = "hypervisor"
@@ -25,6 +26,7 @@ class Use(enum.Enum):
     TREE_MEMORY = "tree-memory"
     TREE_DEVICE = "tree-device"
     RESERVED = "reserved"
+    REUSABLE = "reusable"
     IMAGE = "image"
 
 

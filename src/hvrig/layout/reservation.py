@@ -1,0 +1,70 @@
+"""The reservation that gives the hypervisor's memory to nobody else, as text for a device tree. Pure.
+
+Devicetree Specification 0.4, 3.5: a child of /reserved-memory with `reg`; with `no-map`, the kernel does not even
+map it. Linux takes /reserved-memory only with the root node's own cells, and with an empty `ranges`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hvrig.model.errors import UsageError
+from hvrig.model.memory import PAGE_SIZE, Range
+
+# Stage 2 and the kernel's linear map both use blocks of this size; a reservation of whole blocks splits fewer.
+GRID = 2 << 20
+
+_CELL = 1 << 32
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """A child of /reserved-memory. address_cells, size_cells: 1 or 2, those of its parent."""
+
+    range: Range
+    address_cells: int = 2
+    size_cells: int = 2
+
+    @property
+    def name(self) -> str:
+        """The node's name with its unit address, such as `hvisor@500000`."""
+        return f"hvisor@{self.range.start:x}"
+
+    @property
+    def node(self) -> str:
+        """The node, in one line."""
+        cells = (*_cells(self.range.start, self.address_cells), *_cells(self.range.size, self.size_cells))
+        return f"{self.name} {{ no-map; reg = <{' '.join(cells)}>; }};"
+
+    @property
+    def parent(self) -> str:
+        """The node within a /reserved-memory of its own, for a tree that has none."""
+        return (
+            "reserved-memory {\n"
+            f"\t#address-cells = <{self.address_cells}>;\n"
+            f"\t#size-cells = <{self.size_cells}>;\n"
+            "\tranges;\n"
+            f"\n\t{self.node}\n"
+            "};"
+        )
+
+
+def reservation_for(needed: Range, address_cells: int = 2, size_cells: int = 2) -> Reservation:
+    """The reservation that covers `needed`: it begins at the start of its page, and is a whole number of 2 MiB long.
+
+    The start is not moved down to 2 MiB: what lies below the hypervisor is Linux's, and its start is where the linker
+    put it. Raises UsageError where cells of this width cannot hold the numbers.
+    """
+    start = needed.start - needed.start % PAGE_SIZE
+    size = -(-(needed.end - start) // GRID) * GRID
+    for what, value, cells in (("address", start, address_cells), ("size", size, size_cells)):
+        if cells not in (1, 2) or value >= _CELL**cells:
+            raise UsageError(
+                f"The {what} {value:#x} does not fit a device tree with #{what}-cells = <{cells}>.",
+                f"Give the tree's root node #{what}-cells = <2>.",
+            )
+    return Reservation(Range(start, start + size), address_cells, size_cells)
+
+
+def _cells(value: int, count: int) -> tuple[str, ...]:
+    return tuple(f"{value >> 32 * shift & (_CELL - 1):#x}" for shift in reversed(range(count)))
