@@ -22,6 +22,9 @@ MUTE_LOG_LEVELS = frozenset({"off"})
 # An OOM kill of memtester is a wrong size for this board; the ladder says so with the numbers.
 NO_FAULT_KINDS = frozenset({"oom-kill"})
 
+# The other kinds of origin board are U-Boot's own reports.
+RESET_KIND = "unexpected-reset"
+
 
 @dataclass(frozen=True)
 class _Ruling:
@@ -158,15 +161,25 @@ def kernel_fault(evidence: Evidence) -> _Ruling | None:
     )
 
 
-def unexpected_reset(evidence: Evidence) -> _Ruling | None:
-    """The board started again, without having been asked to, while the hypervisor ran.
+def board_fault(evidence: Evidence) -> _Ruling | None:
+    """The board started again, without having been asked to, or what U-Boot had started took an exception.
 
-    Before that it is no fault of the hypervisor's: where it ended the run, the run's problem says so.
+    Before the hypervisor's turn neither is its fault: where it ended the run, the run's problem says so.
     """
-    resets = [f for f in _faults(evidence, Origin.BOARD) if _hypervisor_ran(evidence, f)]
-    if not resets:
+    faults = [f for f in _faults(evidence, Origin.BOARD) if _hypervisor_ran(evidence, f)]
+    if not faults:
         return None
-    first = resets[0]
+    first = faults[0]
+    if first.kind != RESET_KIND:
+        return _Ruling(
+            Outcome.FAIL,
+            Cause.HYPERVISOR_FAULT,
+            f"What U-Boot had started died before it could report by itself{_while(evidence, first)}: "
+            f"{describe_fault(first)}.",
+            "Check that hypervisor, kernel and device trees are built for the addresses at which they are loaded, "
+            "and do not overwrite each other; then look the registers in uart.log up in the hypervisor's ELF.",
+            phase_at(evidence, first.offset),
+        )
     return _Ruling(
         Outcome.FAIL,
         Cause.UNEXPECTED_RESET,
@@ -284,7 +297,8 @@ def proven(evidence: Evidence) -> _Ruling | None:
         if checked
         else "whether it held pages of the hypervisor is not known"
     )
-    early = "; the board reset itself before the hypervisor ran" if _faults(evidence, Origin.BOARD) else ""
+    reset = any(fault.kind == RESET_KIND for fault in _faults(evidence, Origin.BOARD))
+    early = "; the board reset itself before the hypervisor ran" if reset else ""
     return _Ruling(
         Outcome.PASS,
         None,
@@ -298,7 +312,7 @@ def proven(evidence: Evidence) -> _Ruling | None:
 RULES: tuple[_Rule, ...] = (
     hypervisor_fault,
     kernel_fault,
-    unexpected_reset,
+    board_fault,
     failed_rung,
     stopped_early,
     unrecorded,

@@ -144,6 +144,29 @@ def test_a_reset_in_u_boot_is_the_labs_and_only_where_it_ended_the_run() -> None
     assert (ended.outcome, ended.cause) == (Outcome.INFRA, Cause.LAB)
 
 
+def test_an_exception_after_the_start_is_the_hypervisors_and_no_reset() -> None:
+    fields = {"message": '"Synchronous Abort" handler, esr 0x96000004', "esr": 0x96000004}
+    exception = Finding(kind="u-boot-exception", origin=Origin.BOARD, offset=3500, t=0.0, fields=fields)
+    reset = Finding(kind="unexpected-reset", origin=Origin.BOARD, offset=3900, t=0.0)
+    verdict = judge(replace(GOOD, findings=(exception, reset), rungs=()))
+    assert (verdict.outcome, verdict.cause, verdict.phase) == (
+        Outcome.FAIL,
+        Cause.HYPERVISOR_FAULT,
+        Phase.HYPERVISOR,
+    )
+    assert "reset" not in verdict.summary
+    assert "0x96000004" in verdict.summary
+    again = judge(replace(GOOD, findings=(replace(reset, offset=3400), exception), rungs=()))
+    assert again.cause is Cause.UNEXPECTED_RESET
+
+
+def test_an_exception_of_u_boots_own_that_it_survived_is_no_reset() -> None:
+    exception = Finding(kind="u-boot-exception", origin=Origin.BOARD, offset=1500, t=0.0)
+    survived = judge(replace(GOOD, findings=(exception,)))
+    assert survived.outcome is Outcome.PASS
+    assert "reset" not in survived.summary
+
+
 def test_what_the_board_said_is_made_harmless() -> None:
     evil = replace(MMIO, fields={"message": "\x1b[2J\n::error::x"})
     verdict = judge(replace(GOOD, findings=(evil,)))
