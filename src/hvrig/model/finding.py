@@ -63,7 +63,7 @@ class Finding:
     kind: a name of the catalogue (`hvrig.watch.catalogue`), such as `unhandled-mmio-fault`.
     fields: what its report said, such as address, size, is_write, value, file, line, message.
     missing: names of fields that its report should have had and that did not survive.
-    excerpt: the raw text, decoded, made harmless to print (no control characters).
+    excerpt: the raw text, decoded, made harmless to print (`hvrig.model.harmless`).
     tied_to: offset of the finding that caused this one (a panic after an MMIO fault on that CPU).
     count: how often this signature came; the first one's text is kept.
     confidence, severity: see there. `cpu` is a hint whatever the confidence: hvisor reads it from memory that the

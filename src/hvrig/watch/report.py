@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from hvrig.model.finding import Confidence, Finding
+from hvrig.model.harmless import harmless
 from hvrig.watch.catalogue import Field, FieldType, Kind
-from hvrig.watch.harmless import EXCERPT_BYTES, harmless
 
+# So much of a report is kept as its excerpt.
+_EXCERPT_BYTES = 4096
 # A line of a one-line kind may be so long, a report of several lines so long altogether, before it is cut.
 _LINE_BYTES = 4096
 _REPORT_BYTES = 4 * _LINE_BYTES
@@ -170,7 +172,7 @@ class Report:
         lacking = len(self._lacking)
         self._room -= len(piece)
         kept = _SPIN.sub(b"", piece)
-        self._text += kept[: EXCERPT_BYTES - len(self._text)]
+        self._text += kept[: _EXCERPT_BYTES - len(self._text)]
         self._read(kept, _SPIN_IN_TEXT.sub(b"", piece) if b"\x08" in piece else kept)
         short = self._begins_short(kept)
         self._short = self._short or short
@@ -263,8 +265,9 @@ class Report:
         }
         unsure |= self._doubtful
         fields: dict[str, _Value] = {}
+        excerpt = _text_of(self._text)
         if self.kind.line_is_message:
-            fields["message"] = _PREFIX.sub("", harmless(self._text)).split("\n", 1)[0].strip()[:_MESSAGE_CHARACTERS]
+            fields["message"] = _PREFIX.sub("", excerpt).split("\n", 1)[0].strip()[:_MESSAGE_CHARACTERS]
         fields |= {name: self._taken[name] for name in self.kind.fields if name in self._taken and name not in unsure}
         missing = tuple(name for name, field in self.kind.fields.items() if field.required and name not in fields)
         return Finding(
@@ -276,7 +279,7 @@ class Report:
             cpu=self.cpu,
             fields=fields,
             missing=missing,
-            excerpt=harmless(self._text),
+            excerpt=excerpt,
             confidence=Confidence.LOW if missing or self._low or self._mixed else Confidence.HIGH,
             severity=self.kind.severity,
         )
@@ -290,4 +293,8 @@ def _value(field: Field, match: re.Match[bytes]) -> _Value:
         case FieldType.BOOLEAN:
             return raw == b"true"
         case FieldType.TEXT:
-            return harmless(raw).strip()[:_MESSAGE_CHARACTERS]
+            return _text_of(raw).strip()[:_MESSAGE_CHARACTERS]
+
+
+def _text_of(raw: bytes) -> str:
+    return harmless(raw.decode("utf-8", "replace"))

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Origin, WatchEvent
+from hvrig.model.harmless import harmless
 from hvrig.watch import catalogue
 from hvrig.watch.boot_order import BootOrder
 from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS, Kind, MarkWords
 from hvrig.watch.escapes import EscapeRemover
-from hvrig.watch.harmless import harmless
 from hvrig.watch.report import Report
 from hvrig.watch.tally import Tally
 from hvrig.watch.torn import REACH, find_torn
@@ -332,7 +332,9 @@ class Watch:
                     offset=offset,
                     t=t,
                     fields={"seen": mark.mark.value, "phase": turn.reset_in.value},
-                    excerpt=harmless(self._text[max(0, end - self._base - _CONTEXT) : end - self._base]),
+                    excerpt=harmless(
+                        self._text[max(0, end - self._base - _CONTEXT) : end - self._base].decode("utf-8", "replace")
+                    ),
                 )
             )
         found = re.search(mark.text, said) if mark.text is not None else None
