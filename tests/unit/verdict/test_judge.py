@@ -145,7 +145,7 @@ def test_a_reset_in_u_boot_is_the_labs_and_only_where_it_ended_the_run() -> None
 
 
 def test_an_exception_after_the_start_is_the_hypervisors_and_no_reset() -> None:
-    fields = {"message": '"Synchronous Abort" handler, esr 0x96000004', "esr": 0x96000004}
+    fields: dict[str, int | bool | str] = {"message": '"Synchronous Abort" handler, esr 0x96000004', "esr": 0x96000004}
     exception = Finding(kind="u-boot-exception", origin=Origin.BOARD, offset=3500, t=0.0, fields=fields)
     reset = Finding(kind="unexpected-reset", origin=Origin.BOARD, offset=3900, t=0.0)
     verdict = judge(replace(GOOD, findings=(exception, reset), rungs=()))
