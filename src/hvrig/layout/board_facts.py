@@ -1,12 +1,12 @@
-"""What the rules need to know of a board besides its memory map, and what one rule comes to. Pure."""
+"""What the rules need to know of a board besides its memory map. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from hvrig.layout.board_rs import PhysicalStretch
-from hvrig.layout.reservation import Reservation, reservation_for
-from hvrig.model.layout import LayoutFinding, Rule, Stretch, Unchecked
+from hvrig.layout.reservation import Reservation, reserved_range
+from hvrig.model.layout import Stretch, Unchecked
 from hvrig.model.memory import Range
 
 # Where only a lower bound of the hypervisor's end is known, a reservation gets this much on top, for the static binary.
@@ -37,6 +37,8 @@ class BoardFacts:
 
     loads: images whose size is not known. cells: #address-cells and #size-cells of zone 0's device tree.
     has_reserved_memory: whether that tree has /reserved-memory, so that a node can be put into it.
+    has_device_tree: False where zone 0's kernel gets none (x86_64), and takes the zone's RAM regions for its memory.
+    all_zones: whether the map has every zone that runs on the board.
     hypervisor_exact: False where the map's hypervisor ends at the earliest possible address.
     missing: what the inputs already know to be uncheckable.
     """
@@ -46,35 +48,18 @@ class BoardFacts:
     loads: tuple[Load, ...] = ()
     cells: tuple[int, int] = (2, 2)
     has_reserved_memory: bool = True
+    has_device_tree: bool = True
+    all_zones: bool = False
     hypervisor_exact: bool = True
     missing: tuple[Unchecked, ...] = ()
 
-    def reservation(self, hypervisor: Range) -> Reservation:
-        """What to reserve for the hypervisor, in the cells of zone 0's tree."""
+    def reserved(self, hypervisor: Range) -> Range:
+        """What to keep from the zones for a hypervisor of this range."""
         if not self.hypervisor_exact:
             hypervisor = Range(hypervisor.start, hypervisor.end + BINARY_ALLOWANCE)
-        return reservation_for(hypervisor, *self.cells)
+        return reserved_range(hypervisor)
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one rule comes to. `unchecked` beside `checked`: it was checked in part."""
-
-    rule: Rule
-    checked: bool
-    findings: tuple[LayoutFinding, ...] = ()
-    unchecked: tuple[Unchecked, ...] = ()
-
-
-def not_checked(rule: Rule, why: str, remedy: str) -> Outcome:
-    """A rule that could not be checked at all."""
-    return Outcome(rule, checked=False, unchecked=(Unchecked(rule, why, remedy),))
-
-
-def file_of(source: str) -> str:
-    """The file of a source `file:line` or `file /node`."""
-    file, found, _ = source.partition(" /")
-    if found:
-        return file
-    head, _, line = source.rpartition(":")
-    return head if line.isdigit() else source
+    def reservation(self, kept: Range, label: str = "hvisor") -> Reservation:
+        """A node for `kept` in zone 0's tree: in the tree's cells, or wider ones where these cannot hold it."""
+        cells = (max(self.cells[0], 1 + (kept.start >> 32 > 0)), max(self.cells[1], 1 + (kept.size >> 32 > 0)))
+        return Reservation(kept, *cells, label)

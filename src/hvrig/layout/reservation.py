@@ -19,16 +19,31 @@ _CELL = 1 << 32
 
 @dataclass(frozen=True)
 class Reservation:
-    """A child of /reserved-memory. address_cells, size_cells: 1 or 2, those of its parent."""
+    """A child of /reserved-memory. address_cells, size_cells: those of its parent. label: its name without address.
+
+    Raises UsageError where cells of this width, 1 or 2, cannot hold the numbers.
+    """
 
     range: Range
     address_cells: int = 2
     size_cells: int = 2
+    label: str = "hvisor"
+
+    def __post_init__(self) -> None:
+        for what, value, cells in (
+            ("address", self.range.start, self.address_cells),
+            ("size", self.range.size, self.size_cells),
+        ):
+            if cells not in (1, 2) or value >= _CELL**cells:
+                raise UsageError(
+                    f"The {what} {value:#x} does not fit a device tree with #{what}-cells = <{cells}>.",
+                    f"Give the tree's root node #{what}-cells = <2>.",
+                )
 
     @property
     def name(self) -> str:
         """The node's name with its unit address, such as `hvisor@500000`."""
-        return f"hvisor@{self.range.start:x}"
+        return f"{self.label}@{self.range.start:x}"
 
     @property
     def node(self) -> str:
@@ -49,21 +64,19 @@ class Reservation:
         )
 
 
-def reservation_for(needed: Range, address_cells: int = 2, size_cells: int = 2) -> Reservation:
-    """The reservation that covers `needed`: it begins at the start of its page, and is a whole number of 2 MiB long.
+def reserved_range(needed: Range) -> Range:
+    """What to reserve so that `needed` is covered: from the start of its page on, a whole number of 2 MiB.
 
     The start is not moved down to 2 MiB: what lies below the hypervisor is Linux's, and its start is where the linker
-    put it. Raises UsageError where cells of this width cannot hold the numbers.
+    put it.
     """
     start = needed.start - needed.start % PAGE_SIZE
-    size = -(-(needed.end - start) // GRID) * GRID
-    for what, value, cells in (("address", start, address_cells), ("size", size, size_cells)):
-        if cells not in (1, 2) or value >= _CELL**cells:
-            raise UsageError(
-                f"The {what} {value:#x} does not fit a device tree with #{what}-cells = <{cells}>.",
-                f"Give the tree's root node #{what}-cells = <2>.",
-            )
-    return Reservation(Range(start, start + size), address_cells, size_cells)
+    return Range(start, start + -(-(needed.end - start) // GRID) * GRID)
+
+
+def reservation_for(needed: Range, address_cells: int = 2, size_cells: int = 2) -> Reservation:
+    """The reservation that covers `needed`. Raises UsageError where the cells cannot hold the numbers."""
+    return Reservation(reserved_range(needed), address_cells, size_cells)
 
 
 def _cells(value: int, count: int) -> tuple[str, ...]:

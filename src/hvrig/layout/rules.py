@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hvrig.layout.board_facts import BoardFacts, Outcome
+from hvrig.layout.board_facts import BoardFacts
+from hvrig.layout.rule_parts import Outcome
+from hvrig.layout.rules_board import image_overlap, physical_memory_list
 from hvrig.layout.rules_hypervisor import unreserved, wrong_reservation, zone_maps_hypervisor
-from hvrig.model.layout import LayoutReport
+from hvrig.layout.rules_zones import region_conflict, unmapped_memory, zones_overlap
+from hvrig.model.layout import LayoutReport, Rule
 from hvrig.model.memory_map import MemoryMap
 
 _RULES: tuple[Callable[[MemoryMap, BoardFacts], Outcome], ...] = (
     unreserved,
     wrong_reservation,
     zone_maps_hypervisor,
+    unmapped_memory,
+    image_overlap,
+    zones_overlap,
+    physical_memory_list,
+    region_conflict,
 )
+# What a device tree has to say. A zone without one takes its RAM regions for its memory, so that rule 3 covers it.
+_OF_THE_TREE = frozenset({Rule.UNRESERVED, Rule.WRONG_RESERVATION, Rule.UNMAPPED_MEMORY})
 
 
 def check(board: str, memory: MemoryMap, facts: BoardFacts | None = None) -> LayoutReport:
@@ -26,6 +36,8 @@ def check(board: str, memory: MemoryMap, facts: BoardFacts | None = None) -> Lay
     """
     known = facts if facts is not None else BoardFacts()
     outcomes = [rule(memory, known) for rule in _RULES]
+    if not known.has_device_tree:
+        outcomes = [outcome for outcome in outcomes if outcome.rule not in _OF_THE_TREE]
     return LayoutReport(
         board=board,
         memory=memory,

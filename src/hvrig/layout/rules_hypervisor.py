@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-
 from hvrig.layout.addresses import Addresses, common, minus, total, union
-from hvrig.layout.board_facts import BINARY_ALLOWANCE, BoardFacts, Outcome, file_of, not_checked
+from hvrig.layout.board_facts import BINARY_ALLOWANCE, BoardFacts
 from hvrig.layout.region_text import split_around
-from hvrig.layout.reservation import reservation_for
+from hvrig.layout.reservation import reserved_range
+from hvrig.layout.rule_parts import (
+    HYPERVISORS_NAME,
+    MAPPED,
+    REGIONS_REMEDY,
+    ROOT_ZONE,
+    TREE_REMEDY,
+    Outcome,
+    file_of,
+    no_hypervisor,
+    not_checked,
+    overlapping,
+    shown,
+    stretch_of,
+)
 from hvrig.layout.zone_memory import handed_out, pieces, seen_at, zones_with
-from hvrig.model.layout import LayoutFinding, Mend, Rule, Stretch, Unchecked
+from hvrig.model.layout import LayoutFinding, Mend, Rule, Unchecked
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap, Region, Use
 from hvrig.model.size import format_size
-
-ROOT_ZONE = 0
-_SHOWN = 4
-_MEANT_FOR_HYPERVISOR = re.compile(r"(?<![a-z])(?:hv|hvisor|hypervisor)(?![a-z])")
-_HYPERVISOR_REMEDY = (
-    "Give hvisor's ELF (--elf), or consts.rs and board.rs with linker.ld or hvisor.bin, or the range itself (--range)."
-)
-TREE_REMEDY = "Give the device tree that root-linux is booted with (--dtb, --dts)."
-REGIONS_REMEDY = "Give the zone's regions: board.rs for zone 0 (--board-rs), JSON for others (--zone-json)."
 
 
 def unreserved(memory: MemoryMap, facts: BoardFacts) -> Outcome:
@@ -99,10 +101,10 @@ def zone_maps_hypervisor(memory: MemoryMap, facts: BoardFacts) -> Outcome:
         return no_hypervisor(rule)
     if not memory.of(Use.ZONE_RAM, zone=ROOT_ZONE):
         return not_checked(rule, "Zone 0's regions are not known.", REGIONS_REMEDY)
-    around = facts.reservation(hypervisor.range).range
+    around = facts.reserved(hypervisor.range)
     reserved = [r.range for r in memory.of(Use.RESERVED, zone=ROOT_ZONE)]
     findings: list[LayoutFinding] = []
-    for region in mapped(memory, ROOT_ZONE):
+    for region in memory.of(*MAPPED, zone=ROOT_ZONE):
         overlap = region.range.overlap(hypervisor.range)
         if overlap is None:
             continue
@@ -125,32 +127,6 @@ def zone_maps_hypervisor(memory: MemoryMap, facts: BoardFacts) -> Outcome:
             )
         )
     return Outcome(rule, True, tuple(findings), _bound(rule, facts, hypervisor))
-
-
-def no_hypervisor(rule: Rule) -> Outcome:
-    """A rule that needs the hypervisor's range."""
-    return not_checked(rule, "The hypervisor's range is not known.", _HYPERVISOR_REMEDY)
-
-
-def mapped(memory: MemoryMap, zone: int) -> tuple[Region, ...]:
-    """The zone's regions that stage 2 maps; what is virtio it leaves out, so that accesses trap."""
-    return memory.of(Use.ZONE_RAM, Use.ZONE_DEVICE, Use.ZONE_OTHER, zone=zone)
-
-
-def stretch_of(region: Region) -> Stretch:
-    """A region as a finding names it."""
-    return Stretch(region.name, region.range, region.source)
-
-
-def overlapping(regions: Iterable[Region], addresses: Addresses) -> tuple[Region, ...]:
-    """The regions that hold any of the addresses."""
-    return tuple(region for region in regions if any(region.range.overlap(part) for part in addresses))
-
-
-def shown(wrong: Addresses) -> str:
-    """The first few ranges in words."""
-    more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    return ", ".join(map(str, wrong[:_SHOWN])) + more
 
 
 def _no_tree() -> str:
@@ -186,7 +162,7 @@ def _meant_for_hypervisor(memory: MemoryMap, zone: int, needed: Addresses) -> tu
     """Reservations that lie in the hypervisor; without any, those that have its name."""
 
     def named(region: Region) -> bool:
-        return _MEANT_FOR_HYPERVISOR.search(region.name.lower()) is not None
+        return HYPERVISORS_NAME.search(region.name.lower()) is not None
 
     touching = overlapping(memory.of(Use.RESERVED, Use.REUSABLE, zone=zone), needed)
     meant = tuple(r for r in touching if r.use is Use.RESERVED or named(r))
@@ -203,9 +179,9 @@ def _reserve(
     """What to write into the zone's tree, at the addresses at which the zone sees the hypervisor."""
     seen = seen_at(memory, zone, hypervisor)
     if zone == ROOT_ZONE and seen == (hypervisor,):
-        wanted = [facts.reservation(hypervisor)]
+        wanted = [facts.reservation(facts.reserved(hypervisor))]
     else:
-        wanted = [reservation_for(part, *facts.cells) for part in seen]
+        wanted = [facts.reservation(reserved_range(part)) for part in seen]
     place = "in /reserved-memory"
     text = "\n".join(one.node for one in wanted)
     if instead_of:
