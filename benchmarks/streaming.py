@@ -19,6 +19,7 @@ class streaming:  # noqa: N801 - used like a function
         receiver, sender = multiprocessing.Pipe(duplex=False)
         self._process = multiprocessing.Process(target=_serve, args=(self._text, self._cpu, sender), daemon=True)
         self._process.start()
+        sender.close()  # so that a sender that dies is an EOFError here, and no wait for ever
         port: int = receiver.recv()
         return port
 

@@ -121,6 +121,10 @@ class Stream:
             for piece in self.pieces
         )
 
+    def places_of(self, owner: int) -> list[int]:
+        """The numbers of a message's pieces, none where all its bytes were lost."""
+        return [number for number, piece in enumerate(self.pieces) if piece.owner == owner]
+
     def owner_of(self, offset: int) -> int | None:
         """The message that the byte at `offset` belongs to."""
         for piece in self.pieces:
@@ -534,9 +538,9 @@ def _agreement(stream: Stream, number: int, finding: Finding) -> int:
 def _woven_with(stream: Stream, number: int) -> Iterator[int]:
     """The other messages of the kind whose bytes begin before this one's end and the other way round."""
     kind = stream.messages[number].kind
-    own = [n for n, piece in enumerate(stream.pieces) if piece.owner == number]
+    own = stream.places_of(number)
     for other, message in enumerate(stream.messages):
-        theirs = [n for n, piece in enumerate(stream.pieces) if piece.owner == other]
+        theirs = stream.places_of(other)
         if other != number and message.kind == kind and theirs and theirs[0] < own[-1] and own[0] < theirs[-1]:
             yield other
 
@@ -545,7 +549,8 @@ def _told_by_another(stream: Stream, number: int, by_owner: dict[int, list[Findi
     """Whether this belongs to a fault that was found: its access error, or an oops inside of an open report of one."""
     message = stream.messages[number]
     absorbing = {kind.name for kind in KINDS if message.kind in kind.absorbs}
-    return any(stream.messages[other].kind in absorbing for other in by_owner) or (
+    begun = {piece.owner for piece in stream.pieces[: next(iter(stream.places_of(number)), 0)]}
+    return any(other in begun and stream.messages[other].kind in absorbing for other in by_owner) or (
         message.kind == "mmio-handler-error"
         and b"mmio_handle_access" in message.data
         and any(stream.messages[other].kind in ("unhandled-mmio-fault", "mmio-handler-error") for other in by_owner)
@@ -583,7 +588,7 @@ def _check_fields(stream: Stream, number: int, finding: Finding) -> Iterator[tup
 
 def _crossed(stream: Stream, number: int) -> bool:
     """Whether another report of the kind begins inside this one: then lines that both lack may be given to neither."""
-    own = [n for n, piece in enumerate(stream.pieces) if piece.owner == number]
+    own = stream.places_of(number)
     kind = stream.messages[number].kind
     return (
         any(
@@ -606,7 +611,7 @@ def _crossed(stream: Stream, number: int) -> bool:
 
 
 def _around(stream: Stream, number: int, place: int) -> bool:
-    own = [n for n, piece in enumerate(stream.pieces) if piece.owner == number]
+    own = stream.places_of(number)
     return bool(own) and own[0] < place < own[-1]
 
 

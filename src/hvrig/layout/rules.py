@@ -1,6 +1,6 @@
-"""Is the hypervisor's memory its own? The rules on a memory map, each finding with its mend. Pure.
+"""Is the hypervisor's memory its own? Rules 1 to 8 on a memory map, each finding with its mend. Pure.
 
-The rules are those of docs/memory-layout.md; rule 9 needs a running board.
+Rule 9, what a running board's kernel takes for its own, is not among them.
 """
 
 from __future__ import annotations

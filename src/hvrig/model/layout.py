@@ -10,7 +10,7 @@ from hvrig.model.memory_map import MemoryMap
 
 
 class Rule(enum.Enum):
-    """What must hold between the places that describe one board's memory; `number` as in docs/memory-layout.md."""
+    """What must hold between the places that describe one board's memory, in the order of their numbers."""
 
     UNRESERVED = "hypervisor-unreserved"
     WRONG_RESERVATION = "wrong-reservation"

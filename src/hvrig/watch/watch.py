@@ -70,17 +70,16 @@ _UNLESS = [re.compile(rb"(?:" + words.unless + rb")\Z") if words.unless else Non
 # is not theirs. A fact's words may stand anywhere in its line, and so may the kernel's timestamp, the last of a line.
 _STAMP = rb"\[ {0,5}\d{1,7}\.\d{6}\]"
 _PRINTK = re.compile(_STAMP + rb"(?!.*" + _STAMP + rb")")
-_FAULT_PREFIX = re.compile(
+_COMPLAINT = (
     rb"\[(?:(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]"
     rb"| {0,5}\d{1,7}\.\d{6}\] (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:)"
-    rb"(?: |\x08[-\\|/])*\([\w:]{1,100}\)(?:\x08[-\\|/])* (?:\x08[-\\|/])*"
+)
+_FAULT_PREFIX = re.compile(
+    _COMPLAINT + rb"(?: |\x08[-\\|/])*\([\w:]{1,100}\)(?:\x08[-\\|/])* (?:\x08[-\\|/])*"
     rb"(?:(?:[Zz]one \d{1,3} )?unhandled mmio fault |[Zz]one \d{1,3} ?|panic occurred: )?\Z"
 )
 _FACT_PREFIX = re.compile(rb"\[INFO {1,3}(?P<cpu>\d{1,3})\]|" + _STAMP + rb" INFO {1,2}CPU(?P<CPU>\d{1,3})")
-_COMPLAINS_PREFIX = re.compile(
-    rb"\[(?:(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]"
-    rb"| {0,5}\d{1,7}\.\d{6}\] (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:) \Z"
-)
+_COMPLAINS_PREFIX = re.compile(_COMPLAINT + rb" \Z")
 # The last of a line.
 _LEVEL = re.compile(
     rb"(?:\[(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]| (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}))"
@@ -217,16 +216,14 @@ class Watch:
         prefixes = _COMPLAINS_PREFIX if isinstance(meaning, _Suspicious) else _PREFIXES[origin]
         prefix = None if words.bare else prefixes.search(line.text, max(0, len(line.text) - 256))
         lead = start - (len(line.text) - min(before.start(), prefix.start() if prefix else before.start()))
-        number = prefix.groupdict().get("cpu") or prefix.groupdict().get("CPU") if prefix else None
-        cpu = int(number) if number else None
+        cpu = _cpu_of(prefix) if prefix else None
         whole = True
         if words.second and prefix is None and isinstance(meaning, Kind):
             level = _LEVEL.search(line.text, max(0, len(line.text) - _BROKEN_WORDS))
             if level is not None and meaning.words[0].literal not in line.text[level.start() :]:
                 # A log line of its own, whose first words are broken.
                 lead, whole = start - (len(line.text) - level.start()), False
-                number = level["cpu"] or level["CPU"]
-                cpu = int(number) if number else None
+                cpu = _cpu_of(level)
                 self._suspect = None
             elif self._suspect is not None and self._is_suspects(hit, meaning):
                 lead, cpu, whole = self._suspect.lead, self._suspect.cpu, False
@@ -526,6 +523,13 @@ class Watch:
         self._incidents.clear()
         self._closed.clear()
         self._kernel_fault = None
+
+
+def _cpu_of(prefix: re.Match[bytes]) -> int | None:
+    """The CPU that a log line's prefix names, in either shape; None where it names none."""
+    groups = prefix.groupdict()
+    number = groups.get("cpu") or groups.get("CPU")
+    return int(number) if number else None
 
 
 def _may_be_same(one: int | None, other: int | None) -> bool:

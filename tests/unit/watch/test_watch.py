@@ -155,6 +155,15 @@ def test_a_fault_in_a_line_without_an_end() -> None:
     assert [finding.kind for finding in findings(events)] == ["el2-exception"]
 
 
+def test_a_hung_task_inside_of_anothers_line_begins_with_its_own_words() -> None:
+    torn, whole = (
+        b"[ 9364.966491] INFO: task kwork",
+        b"[ 2295.317556] INFO: task kworker/0:1:123 blocked for more than 120",
+    )
+    (found,) = faults(fed([torn + whole + b" seconds.\r\n"]))
+    assert (found.kind, found.offset) == ("hung-task", len(torn))
+
+
 def test_a_cpus_report_cut_by_another_cpus_whole_report() -> None:
     other = MMIO_LINE.replace(b"WARN  1", b"WARN  0") + (
         b"    address: 0x2000,\r\n    size: 0x2,\r\n    is_write: true,\r\n    value: 0x22,\r\n}\r\n"
