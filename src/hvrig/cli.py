@@ -1,4 +1,4 @@
-"""The command line: `hvrig run`, `hvrig scan`, `hvrig places`.
+"""The command line: `hvrig run`, `hvrig scan`, `hvrig places`; `hvrig layout` is in `hvrig.layout_cli`.
 
 Exit status: 0 pass, 1 fail, 2 usage, 3 infra, 130 interrupted (decision 8). `scan`: 0 nothing found, 1 found, 2 usage.
 """
@@ -17,6 +17,7 @@ from rich.console import Console as RichConsole
 from hvrig import __version__
 from hvrig.lab.places import load_place, place_names
 from hvrig.layout.inputs import MapInputs, read_map
+from hvrig.layout_cli import layout
 from hvrig.model.errors import HvrigError, UsageError
 from hvrig.model.evidence import Cause
 from hvrig.model.harmless import harmless
@@ -86,6 +87,8 @@ def run(place: str, places: Path, ladder: str | None, keep_on: bool, artifacts: 
     click.echo(to_json_text(verdict, result.started) if as_json else to_text(verdict, result.folder), nl=not as_json)
     sys.exit(EXIT_INTERRUPTED if verdict.cause is Cause.INTERRUPTED else verdict.exit_status)
 
+
+cli.add_command(layout)
 
 _input_file = click.Path(dir_okay=False, path_type=Path)
 

@@ -42,7 +42,19 @@ class _Node:
     enabled: bool
 
 
-def read_device_tree(blob: bytes, name: str, zone: int = 0) -> MemoryMap:
+@dataclass(frozen=True)
+class DeviceTree:
+    """What a tree says. cells: the root's #address-cells and #size-cells.
+
+    has_reserved_memory: whether there is a /reserved-memory, so that a node can be put into it.
+    """
+
+    map: MemoryMap
+    cells: tuple[int, int]
+    has_reserved_memory: bool
+
+
+def read_device_tree(blob: bytes, name: str, zone: int = 0) -> DeviceTree:
     """Memory, reservations and devices of the tree of `zone`; `name` is the file's, for sources and messages.
 
     Raises UsageError where it is no device tree blob, or a memory or reservation in it cannot be understood.
@@ -67,11 +79,15 @@ class _Reader:
         self._regions: list[Region] = []
         self._notes: list[str] = []
 
-    def read(self) -> MemoryMap:
+    def read(self) -> DeviceTree:
+        cells, has_reserved_memory = _DEFAULT_CELLS, False
         for index in range(self._tree.num_mem_rsv()):
             start, size = self._tree.get_mem_rsv(index)
             self._add(Use.RESERVED, "/memreserve/", Range(start, start + size), f"{self._name} /memreserve/")
         for node, parent in self._nodes():
+            if parent is None:
+                cells = node.cells
+            has_reserved_memory |= node.path == "/reserved-memory"
             if not node.enabled or parent is None:
                 continue
             if parent.path == "/" and self._text(node, "device_type") == "memory":
@@ -81,7 +97,7 @@ class _Reader:
                 self._reservation(node, parent)
             elif parent.windows is not None and parent.name not in _NOT_ON_A_BUS and node.name not in _NOT_ON_A_BUS:
                 self._device(node, parent)
-        return MemoryMap(tuple(self._regions), tuple(self._notes))
+        return DeviceTree(MemoryMap(tuple(self._regions), tuple(self._notes)), cells, has_reserved_memory)
 
     def _nodes(self) -> Iterator[tuple[_Node, _Node | None]]:
         """Every node with its parent, in the blob's order; nodes below a disabled one are not enabled."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hvrig.layout.board_facts import BoardFacts, Load
 from hvrig.layout.board_rs import Board, read_board
-from hvrig.layout.device_tree import read_device_tree
+from hvrig.layout.device_tree import DeviceTree, read_device_tree
 from hvrig.layout.elf import read_link_addresses
 from hvrig.layout.hypervisor import hypervisor_map, runtime_sizes
 from hvrig.layout.place import place_map
 from hvrig.layout.rust_source import Constants, RustSource
 from hvrig.model.errors import UsageError
-from hvrig.model.memory_map import MemoryMap, Use
+from hvrig.model.memory import Range
+from hvrig.model.memory_map import MemoryMap, Region, Use
 from hvrig.model.place import Place
 
 # hvisor's own are far smaller: 20 KB of board.rs, 300 KB of device tree.
@@ -25,19 +27,38 @@ _CONSTS_BESIDE_BOARD = Path("..", "..", "..", "src", "consts.rs")
 
 @dataclass(frozen=True, kw_only=True)
 class MapInputs:
-    """Which files give the map. Without `consts_rs`, the one of the tree that `board_rs` stands in is taken."""
+    """Which files give the map. Without `consts_rs`, the one of the tree that `board_rs` stands in is taken.
+
+    hypervisor: its range, where only that is known. all_zones: whether the inputs have every zone of the board.
+    """
 
     elf: Path | None = None
     dtb: Path | None = None
     board_rs: Path | None = None
     consts_rs: Path | None = None
     place: Place | None = None
+    hypervisor: Range | None = None
+    all_zones: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """What inputs give together, for `hvrig.layout.rules.check`."""
+
+    memory: MemoryMap
+    facts: BoardFacts
 
 
 def read_map(inputs: MapInputs) -> MemoryMap:
-    """The map that the inputs give together; empty without inputs.
+    """The map of `read_inputs` alone."""
+    return read_inputs(inputs).memory
 
-    Where sources disagree on the hypervisor, the ELF counts before the place, and a note says so.
+
+def read_inputs(inputs: MapInputs) -> Known:
+    """What the inputs give together; empty without inputs.
+
+    Where sources disagree on the hypervisor, the range given as such counts before the ELF and that before the place,
+    and a note says so.
     Raises UsageError, naming file and line or node, for what cannot be read or understood.
     """
     sources: list[RustSource] = []
@@ -50,6 +71,8 @@ def read_map(inputs: MapInputs) -> MemoryMap:
         board = read_board(source, sources)
         sources.insert(0, source)
     known = MemoryMap()
+    if inputs.hypervisor is not None:
+        known += MemoryMap((Region("hypervisor", Use.HYPERVISOR, inputs.hypervisor, "given"),))
     if inputs.elf is not None:
         try:
             with inputs.elf.open("rb") as stream:
@@ -61,9 +84,25 @@ def read_map(inputs: MapInputs) -> MemoryMap:
         known += place_map(inputs.place, _image_sizes(inputs.place))
     if board is not None:
         known += board.map
+    tree: DeviceTree | None = None
     if inputs.dtb is not None:
-        known += read_device_tree(read_bounded(inputs.dtb, _BLOB_BYTES), str(inputs.dtb))
-    return known + MemoryMap((), _disagreements(known))
+        tree = read_device_tree(read_bounded(inputs.dtb, _BLOB_BYTES), str(inputs.dtb))
+        known += tree.map
+    return Known(known + MemoryMap((), _disagreements(known)), _facts(inputs, board, tree))
+
+
+def _facts(inputs: MapInputs, board: Board | None, tree: DeviceTree | None) -> BoardFacts:
+    facts = BoardFacts(all_zones=inputs.all_zones)
+    if board is not None:
+        loads = (("kernel", board.kernel), ("zone0_dtb", board.dtb))
+        facts = replace(
+            facts,
+            physical_memory=board.physical_memory,
+            loads=tuple(Load(name, at.address, at.source) for name, at in loads if at is not None),
+        )
+    if tree is not None:
+        facts = replace(facts, cells=tree.cells, has_reserved_memory=tree.has_reserved_memory)
+    return facts
 
 
 def read_bounded(path: Path, limit: int) -> bytes:

@@ -33,7 +33,7 @@ def test_the_blob_beside_its_source_is_that_sources() -> None:
 
 
 def test_memory_reservations_and_devices() -> None:
-    tree = read_device_tree(ZONE0, "zone0.dtb")
+    tree = read_device_tree(ZONE0, "zone0.dtb").map
     assert ranges(tree, Use.TREE_MEMORY) == [
         Range(0x200000, 0x8400000),
         Range(0x9400000, 0xF0000000),
@@ -57,17 +57,17 @@ def test_one_cell_addresses() -> None:
     blob = compiled(
         'memory { device_type = "memory"; reg = <0x40200000 0x30000000>; };', "#address-cells = <1>; #size-cells = <1>;"
     )
-    assert ranges(read_device_tree(blob, "t"), Use.TREE_MEMORY) == [Range(0x40200000, 0x70200000)]
+    assert ranges(read_device_tree(blob, "t").map, Use.TREE_MEMORY) == [Range(0x40200000, 0x70200000)]
 
 
 def test_cells_that_are_not_said_are_two_and_one() -> None:
     blob = compiled('memory@0 { device_type = "memory"; reg = <0x1 0x0 0x1000>; };', "")
-    assert ranges(read_device_tree(blob, "t"), Use.TREE_MEMORY) == [Range(0x100000000, 0x100001000)]
+    assert ranges(read_device_tree(blob, "t").map, Use.TREE_MEMORY) == [Range(0x100000000, 0x100001000)]
 
 
 def test_only_what_linux_takes_for_memory_is_memory() -> None:
     blob = compiled("memory@0 { reg = <0 0 0 0x1000>; }; m { memory@0 { reg = <0 0 0 0x1000>; }; };")
-    assert ranges(read_device_tree(blob, "t"), Use.TREE_MEMORY) == []
+    assert ranges(read_device_tree(blob, "t").map, Use.TREE_MEMORY) == []
 
 
 def test_nested_buses_translate_one_after_the_other() -> None:
@@ -85,7 +85,7 @@ def test_nested_buses_translate_one_after_the_other() -> None:
              pci { #address-cells = <3>; #size-cells = <2>; ranges = <0 0 0 0 0 0>; c { reg = <0 0 0 0 0>; }; };
            };"""
     )
-    devices = {region.name: region.range for region in read_device_tree(blob, "t").of(Use.TREE_DEVICE)}
+    devices = {region.name: region.range for region in read_device_tree(blob, "t").map.of(Use.TREE_DEVICE)}
     assert devices == {
         "a@10": Range(0x101000010, 0x101000014),
         "moved@8010": Range(0x102000010, 0x102000014),
@@ -97,7 +97,7 @@ def test_a_disabled_bus_disables_what_is_on_it() -> None:
     blob = compiled(
         'bus { status = "disabled"; ranges; #address-cells = <2>; #size-cells = <2>; d { reg = <0 1 0 1>; }; };'
     )
-    assert read_device_tree(blob, "t").regions == ()
+    assert read_device_tree(blob, "t").map.regions == ()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""`hvrig layout`: is the hypervisor's memory its own? Settled from files, before power-on.
+
+Exit status of `check`: 0 all checked and clean, 1 findings, 2 usage or unreadable input, 4 clean but incomplete.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from hvrig.lab.places import load_place
+from hvrig.layout.inputs import Known, MapInputs, read_inputs
+from hvrig.layout.rules import check as check_rules
+from hvrig.layout_report import to_text
+from hvrig.model.errors import UsageError
+from hvrig.model.memory import Range
+from hvrig.model.run import DEFAULT_PLACES
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+def _address_range(_context: click.Context, _option: click.Parameter, value: str | None) -> Range | None:
+    """`START-END`: two numbers as Python and Rust write them, hexadecimal with 0x, underscores allowed."""
+    if value is None:
+        return None
+    start, _, end = value.partition("-")
+    try:
+        found = Range(int(start, 0), int(end, 0))
+    except ValueError:
+        found = Range(0, 0)
+    if not 0 < found.size <= found.end <= 1 << 64:
+        raise click.BadParameter(f"{value!r} is not a range of addresses, such as 0x500000-0x4ae6000.")
+    return found
+
+
+_INPUT_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    click.option("--elf", type=_file, help="hvisor's ELF, with symbols: where the hypervisor lies."),
+    click.option("--dtb", type=_file, help="Zone 0's device tree blob: memory, reservations, devices."),
+    click.option("--board-rs", type=_file, help="hvisor's board.rs: zone 0's regions."),
+    click.option("--consts-rs", type=_file, help="hvisor's src/consts.rs, where --board-rs is not in hvisor's tree."),
+    click.option("--place", help="A place whose settings give the hypervisor's range and the images."),
+    click.option(
+        "--places",
+        type=_file,
+        default=DEFAULT_PLACES,
+        show_default=True,
+        envvar="HVRIG_PLACES",
+        help="The labgrid environment that describes the places.",
+    ),
+    click.option(
+        "--range",
+        "hypervisor",
+        metavar="START-END",
+        callback=_address_range,
+        help="All that the hypervisor occupies, where only the numbers are known; the end is exclusive.",
+    ),
+    click.option("--all-zones", is_flag=True, help="The inputs have every zone that runs on the board."),
+)
+
+
+def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that name the inputs; `known_from` takes their values by keyword."""
+    for option in reversed(_INPUT_OPTIONS):
+        command = option(command)
+    return command
+
+
+def map_inputs(place: str | None, places: Path, **files: Any) -> MapInputs:
+    """The inputs that the options name. Raises UsageError where none is given, or the place is not usable."""
+    if place is None and not any(value for value in files.values()):
+        raise UsageError(
+            "hvrig layout: nothing to look at was given.",
+            "Give some of --elf, --dtb, --board-rs, --consts-rs, --range, --place; --help describes them.",
+        )
+    return MapInputs(place=load_place(places, place) if place is not None else None, **files)
+
+
+def known_from(**options: Any) -> Known:
+    """The memory map and the board's facts from the values of `input_options`. Raises UsageError."""
+    return read_inputs(map_inputs(**options))
+
+
+@click.group()
+def layout() -> None:
+    """Is the hypervisor's memory its own? Ask the files it is built and booted from."""
+
+
+@layout.command()
+@input_options
+def check(**options: Any) -> NoReturn:
+    """Check every rule of the memory layout that the given files allow.
+
+    Exit status: 0 all checked and clean, 1 findings, 2 usage or unreadable input, 4 clean but incomplete.
+    """
+    known = known_from(**options)
+    report = check_rules(board_name(**options), known.memory, known.facts)
+    click.echo(to_text(report), nl=False)
+    sys.exit(report.exit_status)
+
+
+def board_name(place: str | None, board_rs: Path | None, **_: Any) -> str:
+    """What the report calls the board: the place, or the folder of its board.rs."""
+    if place is not None:
+        return place
+    if board_rs is not None:
+        return board_rs.parent.name or "the board"
+    return "the board"
