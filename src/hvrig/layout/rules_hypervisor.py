@@ -54,8 +54,8 @@ def unreserved(memory: MemoryMap, facts: BoardFacts) -> Outcome:
                 f"zone {zone}'s kernel hands out: {shown(wrong)}.",
                 (*map(stretch_of, banks), *map(stretch_of, held), stretch_of(hypervisor)),
                 wrong,
-                _unreserved_consequence(memory, wrong, unmapped if regions_known else ()),
-                _reserve(memory, facts, hypervisor.range, zone, file_of(banks[0].source)),
+                unreserved_consequence(memory, wrong, unmapped if regions_known else ()),
+                reserve_mend(memory, facts, hypervisor.range, zone, file_of(banks[0].source)),
                 zone,
             )
         )
@@ -87,7 +87,7 @@ def wrong_reservation(memory: MemoryMap, facts: BoardFacts) -> Outcome:
                 (*map(stretch_of, meant), stretch_of(hypervisor)),
                 lacking,
                 f"{format_size(total(lacking))} of the hypervisor stay open to zone {zone}'s kernel.",
-                _reserve(memory, facts, hypervisor.range, zone, file_of(meant[0].source), instead_of=meant),
+                reserve_mend(memory, facts, hypervisor.range, zone, file_of(meant[0].source), instead_of=meant),
                 zone,
             )
         )
@@ -145,7 +145,8 @@ def _parts(memory: MemoryMap, wrong: Addresses) -> str:
     return f"the hypervisor's {' and '.join(unique)}" if unique else "the hypervisor's memory"
 
 
-def _unreserved_consequence(memory: MemoryMap, wrong: Addresses, unmapped: Addresses) -> str:
+def unreserved_consequence(memory: MemoryMap, wrong: Addresses, unmapped: Addresses) -> str:
+    """What happens when the kernel uses `wrong`, of which no region of its zone has `unmapped`."""
     said: list[str] = []
     writable = minus(wrong, unmapped)
     if writable:
@@ -173,7 +174,7 @@ def _reusable(region: Region) -> str:
     return ", which the kernel uses until a driver asks for it" if region.use is Use.REUSABLE else ""
 
 
-def _reserve(
+def reserve_mend(
     memory: MemoryMap, facts: BoardFacts, hypervisor: Range, zone: int, file: str, instead_of: tuple[Region, ...] = ()
 ) -> Mend:
     """What to write into the zone's tree, at the addresses at which the zone sees the hypervisor."""
