@@ -33,7 +33,8 @@ def harmless(text: str, *, keep_newlines: bool = True) -> str:
     plain = _LINE_END.sub("\n", _BACKSPACES.sub(" ", _CSI.sub("", text)))
     if not keep_newlines:
         plain = plain.replace("\n", " ").replace("\t", " ")
-    if not (plain.isascii() and plain.isprintable()):
+    letters = plain.replace("\n", "").replace("\t", "")
+    if not (letters.isascii() and letters.isprintable()):
         plain = "".join(map(_visible, plain))
     return _HASH_COMMAND.sub(_spread, _COLON_COMMAND.sub(_spread, plain))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 
 # Control sequences of ECMA-48, clause 5.4, with bounded parameters, and character set selection. What is no such
 # sequence loses its ESC only: its text may be a fault's that cut into it. `[` ends no sequence in use, but begins every
@@ -14,13 +16,24 @@ _UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]{0,32}[ -/]{0,4}|[()])?")
 _LONGEST = 2 + 32 + 4
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Stretch:
     """Clean text from `position` on came from the raw bytes at `offset` on; `raw` only if they differ."""
 
     position: int
     offset: int
     raw: bytes
+    # Where sequences stood in the clean text, ascending, and how many raw bytes they and those before them had.
+    _gaps: tuple[list[int], list[int]] | None = field(default=None, repr=False)
+
+    def removed_before(self, index: int) -> int:
+        """How many raw bytes were taken out before the clean byte at `index`."""
+        if self._gaps is None:
+            pieces, sequences = _SEQUENCE.split(self.raw)[:-1], _SEQUENCE.findall(self.raw)
+            self._gaps = list(accumulate(map(len, pieces))), list(accumulate(map(len, sequences)))
+        places, totals = self._gaps
+        number = bisect_right(places, index)
+        return totals[number - 1] if number else 0
 
 
 class EscapeRemover:
@@ -54,12 +67,8 @@ class EscapeRemover:
     def offset_of(self, position: int) -> int:
         """The raw offset of the byte at `position`, which must not have been forgotten."""
         stretch = next(each for each in reversed(self._stretches) if each.position <= position)
-        offset = position - stretch.position
-        for match in _SEQUENCE.finditer(stretch.raw):
-            if match.start() > offset:
-                break
-            offset += match.end() - match.start()
-        return stretch.offset + offset
+        index = position - stretch.position
+        return stretch.offset + index + stretch.removed_before(index)
 
     def forget_before(self, position: int) -> None:
         """Let go of what is needed for positions before `position` only."""

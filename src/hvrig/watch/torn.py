@@ -18,23 +18,31 @@ _PIECE = 3
 _SPIN = re.compile(rb"\x08+[-\\|/]?")
 
 
-def find_torn(text: bytes, words: Iterable[tuple[int, Words]]) -> int | None:
-    """The number of the first words that stand in `text` in two or three pieces, or None.
+class TornWords:
+    """Looks for any of some words, each with its number, in text that follows a log line's prefix.
 
-    `text` is what follows a log line's prefix: that prefix is what makes the pieces worth a look.
+    That prefix is what makes pieces worth a look.
     """
-    still = _SPIN.sub(b"", text) if b"\x08" in text else text
-    for number, each in words:
-        begin = still.find(each.literal[:_PIECE])
-        if begin < 0 or each.literal in text:
-            continue  # not there, or found already, or not meant
-        if each.literal in still:
-            return number
-        while begin >= 0:
-            if _goes_on(still, begin + _PIECE, each.literal[_PIECE:], _GAPS):
-                return number
-            begin = still.find(each.literal[:_PIECE], begin + 1)
-    return None
+
+    def __init__(self, words: Iterable[tuple[int, Words]]) -> None:
+        self._words = tuple(words)
+        pieces = {each.literal[:_PIECE] for _, each in self._words}
+        self._pieces = re.compile(b"|".join(map(re.escape, sorted(pieces))))
+
+    def find(self, text: bytes) -> int | None:
+        """The number of the first words that stand in `text` in two or three pieces, or None."""
+        still = _SPIN.sub(b"", text) if b"\x08" in text else text
+        if self._pieces.search(still) is None:
+            return None
+        for number, each in self._words:
+            begin = still.find(each.literal[:_PIECE])
+            if begin < 0 or each.literal in text:
+                continue  # not there, or found already, or not meant
+            while begin >= 0:
+                if _goes_on(still, begin + _PIECE, each.literal[_PIECE:], _GAPS):
+                    return number
+                begin = still.find(each.literal[:_PIECE], begin + 1)
+        return None
 
 
 def _goes_on(text: bytes, at: int, rest: bytes, gaps: int) -> bool:

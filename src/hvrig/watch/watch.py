@@ -15,7 +15,7 @@ from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS, Kind, MarkWords
 from hvrig.watch.escapes import EscapeRemover
 from hvrig.watch.report import Report
 from hvrig.watch.tally import Tally
-from hvrig.watch.torn import REACH, find_torn
+from hvrig.watch.torn import REACH, TornWords
 from hvrig.watch.words import Hit, WordFinder, Words
 
 # Larger blocks are taken in pieces, so that memory stays bounded and an offset is soon found.
@@ -53,17 +53,21 @@ _TABLE = _table()
 _LATE = frozenset(
     index for index, (words, meaning) in enumerate(_TABLE) if isinstance(meaning, Kind) and words in meaning.late
 )
-_SUSPICIOUS_WORDS = next(index for index, (_, meaning) in enumerate(_TABLE) if meaning is _SUSPICIOUS)
-# The longest head of a log line up to its level.
-_HEAD_BYTES = 48
 # What torn words are looked for as, of each kind its first: those begin its report.
 _TEARABLE = [
     (index, words)
     for index, (words, meaning) in enumerate(_TABLE)
     if isinstance(meaning, Kind) and meaning.origin is Origin.HYPERVISOR and words in meaning.words
 ]
+_TORN = TornWords(_TEARABLE)
+# Of each second words, the words that stand before them in their line.
+_EARLIER = {
+    index: TornWords((number, each) for number, each in _TEARABLE if _TABLE[number][1] is meaning and number < index)
+    for index, (words, meaning) in enumerate(_TABLE)
+    if words.second
+}
 _FINDER = WordFinder([words for words, _ in _TABLE])
-_BEFORE = [re.compile(rb"(?:" + words.before + rb")\Z") for words, _ in _TABLE]
+_BEFORE = [re.compile(rb"(?:" + words.before + rb")\Z") if words.before else None for words, _ in _TABLE]
 _UNLESS = [re.compile(rb"(?:" + words.unless + rb")\Z") if words.unless else None for words, _ in _TABLE]
 
 # The two shapes of hvisor's log prefix at the levels of faults, up to the words: another line's prefix, cut off before,
@@ -194,18 +198,12 @@ class Watch:
 
     def _words(self, hit: Hit, t: float, events: list[WatchEvent]) -> None:
         start, end = self._base + hit.start, self._base + hit.end
-        if hit.index == _SUSPICIOUS_WORDS and self._suspect is None and not self._open:
-            # Nearly every line of hvisor's boot; what the pattern needs is looked for first.
-            head = self._text[max(0, hit.start - _HEAD_BYTES) : hit.start]
-            if b"WARN" not in head and b"ERROR" not in head:
-                return
         if self._suspect is not None:
             self._pursue(start, t, events)
         self._read_lines(end, t, events)
         line = self._line_before(hit.start)
-        before = _BEFORE[hit.index].search(line.text)
-        unless = _UNLESS[hit.index]
-        if before is None or (unless is not None and unless.search(line.above)):
+        begin = self._begin_of(hit, line)
+        if begin is None:
             return
         words, meaning = _TABLE[hit.index]
         if isinstance(meaning, MarkWords):
@@ -215,7 +213,7 @@ class Watch:
         origin = meaning.origin if isinstance(meaning, Kind) else Origin.HYPERVISOR
         prefixes = _COMPLAINS_PREFIX if isinstance(meaning, _Suspicious) else _PREFIXES[origin]
         prefix = None if words.bare else prefixes.search(line.text, max(0, len(line.text) - 256))
-        lead = start - (len(line.text) - min(before.start(), prefix.start() if prefix else before.start()))
+        lead = start - (len(line.text) - (min(begin, prefix.start()) if prefix else begin))
         cpu = _cpu_of(prefix) if prefix else None
         whole = True
         if words.second and prefix is None and isinstance(meaning, Kind):
@@ -237,8 +235,8 @@ class Watch:
             self._suspect = None
         if hit.index in _LATE:
             if not self._knows(words, hit.index, meaning, start):
-                begin = start - (before.end() - before.start())
-                self._begin_report(meaning, hit.index, begin, None, t, events, whole=False)
+                lead = start - (len(line.text) - begin)
+                self._begin_report(meaning, hit.index, lead, None, t, events, whole=False)
         elif not whole or not self._belongs_to_open_report(words, hit.index, meaning, cpu, t, events):
             self._begin_report(meaning, hit.index, lead, cpu, t, events, whole=whole)
 
@@ -269,7 +267,7 @@ class Watch:
                 return
             suspect.read = min(end, reach)
             text = self._text[suspect.text - self._base : suspect.read - self._base]
-            torn = find_torn(text, _TEARABLE)
+            torn = _TORN.find(text)
             if torn is not None or suspect.read == reach or newline < 0:
                 self._suspect = None
             if torn is not None:
@@ -281,9 +279,8 @@ class Watch:
         text = self._text[self._suspect.text - self._base : hit.end]
         if len(text) > REACH or b"(hvisor::" in text:  # too far, or another log line's head stands between
             return False
-        earlier = [(index, words) for index, words in _TEARABLE if _TABLE[index][1] is kind and index < hit.index]
-        of_target = kind.target is not None and re.match(kind.target, b"hvisor" + text) is not None
-        return of_target or find_torn(text, earlier) is not None
+        of_target = kind.target is not None and re.match(kind.target, b"hvisor::" + text) is not None
+        return of_target or _EARLIER[hit.index].find(text) is not None
 
     def _take_torn(self, index: int, suspect: _Suspect, t: float, events: list[WatchEvent]) -> None:
         words, kind = _TABLE[index]
@@ -306,6 +303,17 @@ class Watch:
         }
         if report.take(head) and report in self._open:
             self._close(report, t, events)
+
+    @staticmethod
+    def _begin_of(hit: Hit, line: _Line) -> int | None:
+        """Where in the line what must stand before the words begins; None where it does not stand there."""
+        before, unless = _BEFORE[hit.index], _UNLESS[hit.index]
+        if unless is not None and unless.search(line.above):
+            return None
+        if before is None:
+            return len(line.text)
+        found = before.search(line.text)
+        return None if found is None else found.start()
 
     def _line_before(self, index: int) -> _Line:
         first = max(0, index - _CONTEXT)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-# Bytes by which words are looked for, the rarest first: in boots of hvisor and Linux, together one byte in twenty.
+# Bytes by which words are looked for: in boots of hvisor and Linux, TFTP progress and all, together one byte in 24.
 # Every words' literal must have one of them.
-_ANCHORS = b"{VG=KU#k_Ihp"
+_ANCHORS = b"{VG=KUOk_Ihp"
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Words:
 
     literal: the words. tail: patterns of one byte each that must follow. Both are within a line.
     before: a pattern that the line's text up to the words must end with; `\\A` is the line's beginning.
+    near: patterns of a fixed width, one of which must stand directly before the words: a faster `before` for words
+    that are common.
     unless: a pattern that the text above the line must not end with.
     bare: printed without a log line's prefix.
     second: stand behind the kind's first words, in the same line.
@@ -26,6 +28,7 @@ class Words:
     literal: bytes
     tail: tuple[bytes, ...] = ()
     before: bytes = b""
+    near: tuple[bytes, ...] = ()
     unless: bytes = b""
     bare: bool = False
     second: bool = False
@@ -68,7 +71,12 @@ class WordFinder:
             whole = re.escape(each.literal) + tail
             rest = re.escape(each.literal[each.anchor + 1 :]) + tail
             anchor = each.literal[each.anchor]
-            rests.setdefault(anchor, []).append(rest + (b"(?<=" + whole + b")" if each.anchor else b""))
+            behind = [b"(?<=" + near + whole + b")" for near in each.near]
+            if behind:
+                rest += b"(?:" + b"|".join(behind) + b")"
+            elif each.anchor:
+                rest += b"(?<=" + whole + b")"
+            rests.setdefault(anchor, []).append(rest)
             self._by_anchor.setdefault(anchor, []).append((index, each.anchor, re.compile(whole)))
         self._any = re.compile(
             b"|".join(re.escape(bytes([anchor])) + b"(?:" + b"|".join(each) + b")" for anchor, each in rests.items())
