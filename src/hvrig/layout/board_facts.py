@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hvrig.layout.board_rs import PhysicalStretch
 from hvrig.layout.reservation import Reservation, reserved_range
 from hvrig.model.layout import Stretch, Unchecked
 from hvrig.model.memory import Range
+from hvrig.model.memory_map import Region
 
 # Where only a lower bound of the hypervisor's end is known, a reservation gets this much on top, for the static binary.
 # hvisor's is 1.9 MiB on the sysoul-x3300, with a heap of 1 MiB in it.
@@ -15,12 +15,22 @@ BINARY_ALLOWANCE = 4 << 20
 
 
 @dataclass(frozen=True)
+class PhysicalStretch:
+    """One entry of BOARD_PHYSMEM_LIST. kind: the last part of its MemoryType, such as `Normal`."""
+
+    range: Range
+    kind: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Load:
-    """An image that is loaded somewhere, of unknown size."""
+    """An image that is loaded somewhere, of unknown size. zone: whose start loads it, None for what boot loads."""
 
     name: str
     address: int
     source: str
+    zone: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,7 @@ class BoardFacts:
 
     loads: images whose size is not known. cells: #address-cells and #size-cells of zone 0's device tree.
     has_reserved_memory: whether that tree has /reserved-memory, so that a node can be put into it.
+    reserved_memory_fault: why Linux ignores all of that tree's /reserved-memory; ignored: the reservations in it.
     has_device_tree: False where zone 0's kernel gets none (x86_64), and takes the zone's RAM regions for its memory.
     all_zones: whether the map has every zone that runs on the board.
     hypervisor_exact: False where the map's hypervisor ends at the earliest possible address.
@@ -48,6 +59,8 @@ class BoardFacts:
     loads: tuple[Load, ...] = ()
     cells: tuple[int, int] = (2, 2)
     has_reserved_memory: bool = True
+    reserved_memory_fault: str = ""
+    ignored: tuple[Region, ...] = ()
     has_device_tree: bool = True
     all_zones: bool = False
     hypervisor_exact: bool = True

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
+from hvrig.layout.board_facts import Controller, PhysicalStretch
+from hvrig.layout.controllers import controllers
 from hvrig.layout.rust_source import Constants, Item, RustSource, code_children, text_of
 from hvrig.model.errors import UsageError
 from hvrig.model.memory import Range
@@ -45,19 +47,11 @@ class LoadAddress:
 
 
 @dataclass(frozen=True)
-class PhysicalStretch:
-    """One entry of BOARD_PHYSMEM_LIST. kind: the last part of its MemoryType, such as `Normal`."""
-
-    range: Range
-    kind: str
-    source: str
-
-
-@dataclass(frozen=True)
 class Board:
     """What a `board.rs` says. None, or empty, where it does not say it.
 
     map: zone 0's regions. notes of the map: entries that `#[cfg]` may leave out.
+    controllers: None where there is no ROOT_ARCH_ZONE_CONFIG, or it cannot be computed.
     """
 
     map: MemoryMap
@@ -65,6 +59,7 @@ class Board:
     kernel: LoadAddress | None
     dtb: LoadAddress | None
     physical_memory: tuple[PhysicalStretch, ...]
+    controllers: tuple[Controller, ...] | None = None
 
 
 def read_board(source: RustSource, others: Sequence[RustSource] = ()) -> Board:
@@ -80,12 +75,14 @@ def read_board(source: RustSource, others: Sequence[RustSource] = ()) -> Board:
             f"{source.name}: it should have one {REGIONS}, and has {many}.",
             "Give the board.rs of the board, platform/ARCH/BOARD/board.rs of hvisor's sources.",
         )
+    emulated, notes = _controllers(constants)
     return Board(
-        map=_regions(tables[0], constants),
+        map=_regions(tables[0], constants) + MemoryMap((), notes),
         cpus=constants.integer("BOARD_NCPUS"),
         kernel=_load_address("ROOT_ZONE_KERNEL_ADDR", constants),
         dtb=_load_address("ROOT_ZONE_DTB_ADDR", constants),
         physical_memory=_physical_memory(constants),
+        controllers=emulated,
     )
 
 
@@ -179,3 +176,24 @@ def _physical_memory(constants: Constants) -> tuple[PhysicalStretch, ...]:
         kind = text_of(parts[2]).rsplit("::", 1)[-1]
         stretches.append(PhysicalStretch(Range(start, end), kind, source.where(entry)))
     return tuple(stretches)
+
+
+def _controllers(constants: Constants) -> tuple[tuple[Controller, ...] | None, tuple[str, ...]]:
+    """From the fields of ROOT_ARCH_ZONE_CONFIG, however deep they stand in it; and what to note where that fails."""
+    items = constants.items("ROOT_ARCH_ZONE_CONFIG")
+    if len(items) != 1:
+        return None, ()
+    source = items[0].source
+    numbers: dict[str, tuple[int, str]] = {}
+    nodes = [items[0].value]
+    while nodes:
+        node = nodes.pop()
+        name, value = node.child_by_field_name("field"), node.child_by_field_name("value")
+        if name is None or value is None or not text_of(name).endswith(("_base", "_size")):
+            nodes += code_children(node)
+            continue
+        try:
+            numbers[text_of(name)] = (constants.evaluate(value, source), source.where(node))
+        except UsageError as error:  # of eight rules, half a one is lost without it
+            return None, (error.message,)
+    return controllers(numbers, zone=0), ()

@@ -7,13 +7,11 @@ from typing import BinaryIO
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from hvrig.layout.architecture import architecture_of, physical
 from hvrig.layout.hypervisor import LinkAddresses
 from hvrig.model.errors import UsageError
 
 _SYMBOLS = frozenset({"skernel", "__core_end", "__hv_end", "HV_EXTENDED_SIZE"})
-# LoongArch runs kernels through a window whose upper 16 bits choose the cache mode (LoongArch Reference Manual,
-# volume 1, 5.2.1): they are no part of the physical address.
-_LOONGARCH_PHYSICAL = (1 << 48) - 1
 _REMEDY = "Give hvisor's ELF with its symbols, target/ARCH/debug/hvisor or release/hvisor, not hvisor.bin."
 
 
@@ -23,7 +21,7 @@ def read_link_addresses(stream: BinaryIO, name: str) -> LinkAddresses:
     Raises UsageError where it is no ELF, has no symbols, or is not hvisor's.
     """
     try:
-        symbols, offset, machine = _read(stream)
+        symbols, offset, architecture = _read(stream)
     except UsageError:
         raise
     except Exception as error:  # pyelftools lets whatever its parsers raise on garbage through
@@ -34,23 +32,19 @@ def read_link_addresses(stream: BinaryIO, name: str) -> LinkAddresses:
     if missing:
         raise UsageError(f"{name}: the ELF has no symbol {' and no '.join(missing)}.", _REMEDY)
 
-    def physical(symbol: str) -> int:
-        address = symbols[symbol] + offset
-        return address & _LOONGARCH_PHYSICAL if machine == "EM_LOONGARCH" else address
-
-    start, core_end = physical("skernel"), physical("__core_end")
+    start, core_end = (physical(symbols[symbol] + offset, architecture) for symbol in ("skernel", "__core_end"))
     end: int | None = None
     if "__hv_end" in symbols:
-        end = physical("__hv_end")
+        end = physical(symbols["__hv_end"] + offset, architecture)
     elif "HV_EXTENDED_SIZE" in symbols:
         end = core_end + symbols["HV_EXTENDED_SIZE"]
     if not 0 <= start <= core_end <= (core_end if end is None else end):
         raise UsageError(f"{name}: the symbols skernel, __core_end and __hv_end do not ascend.", _REMEDY)
-    return LinkAddresses(start, core_end, end, name)
+    return LinkAddresses(start, core_end, end, name, architecture)
 
 
 def _read(stream: BinaryIO) -> tuple[dict[str, int], int, str]:
-    """The symbols that matter, physical minus linked address at `skernel`, and the machine."""
+    """The symbols that matter, physical minus linked address at `skernel`, and the architecture."""
     elf = ELFFile(stream)
     symbols: dict[str, int] = {}
     for section in elf.iter_sections():
@@ -64,4 +58,4 @@ def _read(stream: BinaryIO) -> tuple[dict[str, int], int, str]:
         if segment["p_type"] == "PT_LOAD" and 0 <= start - segment["p_vaddr"] < segment["p_memsz"]:
             offset = int(segment["p_paddr"] - segment["p_vaddr"])
             break
-    return symbols, offset, str(elf["e_machine"])
+    return symbols, offset, architecture_of(str(elf["e_machine"]))

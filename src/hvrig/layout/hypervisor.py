@@ -6,6 +6,7 @@ the frame pool of `HV_MEM_POOL_SIZE`; `hv_end` is the pool's end. Newer builds h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvrig.layout.rust_source import Constants
@@ -29,12 +30,13 @@ class RuntimeSizes:
 
 @dataclass(frozen=True)
 class LinkAddresses:
-    """Physical addresses of the linker's symbols; `end` only in newer builds."""
+    """Physical addresses of the linker's symbols; `end` only in newer builds. architecture: hvisor's name for it."""
 
     start: int
     core_end: int
     end: int | None
     source: str
+    architecture: str = ""
 
 
 def runtime_sizes(constants: Constants) -> RuntimeSizes | None:
@@ -71,6 +73,53 @@ def hypervisor_map(link: LinkAddresses, sizes: RuntimeSizes | None) -> MemoryMap
             notes.append(
                 f"{link.source}: __hv_end is {end:#x}, but the constants give {link.core_end + sizes.total:#x}: "
                 "the ELF and the sources are of different builds."
+            )
+    return MemoryMap(tuple(regions), tuple(notes))
+
+
+@dataclass(frozen=True)
+class KnownStart:
+    """Where the hypervisor begins, by a source that does not know its end.
+
+    loaded_end: how far its static binary goes at the least.
+    """
+
+    start: int
+    loaded_end: int
+    source: str
+
+
+def bounded(known: MemoryMap, starts: Sequence[KnownStart], sizes: RuntimeSizes | None) -> MemoryMap:
+    """What sources that only know the start add to a map: a hypervisor with the earliest possible end if it has none.
+
+    The first of `starts` counts; notes say what is a bound, and where the sources and the map contradict each other.
+    """
+    regions: list[Region] = []
+    notes: list[str] = []
+    hypervisor = known.hypervisor
+    for one in starts:
+        end = one.loaded_end + sizes.total if sizes is not None else one.loaded_end
+        if hypervisor is None and sizes is not None:
+            hypervisor = Region("hypervisor, at least", Use.HYPERVISOR, Range(one.start, end), one.source)
+            regions.append(hypervisor)
+            notes.append(
+                f"{one.source}: the hypervisor ends at {end:#x} or later: a bound, since the size of its static "
+                "binary is not known."
+            )
+        elif hypervisor is None:
+            notes.append(
+                f"{one.source}: the hypervisor begins at {one.start:#x}; where it ends needs the consts.rs and the "
+                "board.rs that it was built from."
+            )
+        elif one.start != hypervisor.range.start:
+            notes.append(
+                f"{one.source} says that the hypervisor begins at {one.start:#x}, {hypervisor.source} says "
+                f"{hypervisor.range.start:#x}."
+            )
+        elif end > hypervisor.range.end:
+            notes.append(
+                f"{one.source} says that the hypervisor ends at {end:#x} or later, {hypervisor.source} says "
+                f"{hypervisor.range.end:#x}."
             )
     return MemoryMap(tuple(regions), tuple(notes))
 

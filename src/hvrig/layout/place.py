@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+from hvrig.layout.board_facts import Load
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap, Region, Use
 from hvrig.model.place import Place
+
+# Names of images are the person's own; these parts of them say what an image is.
+_ROOT_TREE = re.compile(r"(?:zone_?0|root).*(?:dtb?|fdt)|(?:dtb?|fdt).*(?:zone_?0|root)")
+_KERNEL = re.compile(r"(?<![a-z])(?:kernel|image|linux)(?![a-z])")
+KERNEL, ROOT_TREE = "kernel", "zone0_dtb"
 
 
 def place_map(place: Place, sizes: Mapping[str, int]) -> MemoryMap:
@@ -21,3 +28,17 @@ def place_map(place: Place, sizes: Mapping[str, int]) -> MemoryMap:
         if name in sizes
     ]
     return MemoryMap(tuple(regions))
+
+
+def loads_without_size(place: Place, sizes: Mapping[str, int]) -> tuple[Load, ...]:
+    """The images that `place_map` leaves out."""
+    return tuple(
+        Load(name, image.address, f"place {place.name}") for name, image in place.images.items() if name not in sizes
+    )
+
+
+def image_for(place: Place, what: str) -> str | None:
+    """The name of the place's image that is zone 0's KERNEL or ROOT_TREE; None unless one name says so."""
+    pattern = _KERNEL if what == KERNEL else _ROOT_TREE
+    names = [name for name in place.images if pattern.search(name.lower())]
+    return names[0] if len(names) == 1 else None

@@ -6,7 +6,8 @@ map it. Linux takes /reserved-memory only with the root node's own cells, and wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hvrig.model.errors import UsageError
 from hvrig.model.memory import PAGE_SIZE, Range
@@ -54,14 +55,22 @@ class Reservation:
     @property
     def parent(self) -> str:
         """The node within a /reserved-memory of its own, for a tree that has none."""
-        return (
-            "reserved-memory {\n"
-            f"\t#address-cells = <{self.address_cells}>;\n"
-            f"\t#size-cells = <{self.size_cells}>;\n"
-            "\tranges;\n"
-            f"\n\t{self.node}\n"
-            "};"
-        )
+        return parent_of([self])
+
+
+def parent_of(reservations: Sequence[Reservation]) -> str:
+    """The nodes, at least one, within a /reserved-memory of their own, for a tree that has none."""
+    address_cells = max(one.address_cells for one in reservations)
+    size_cells = max(one.size_cells for one in reservations)
+    alike = [replace(one, address_cells=address_cells, size_cells=size_cells) for one in reservations]
+    nodes = "".join(f"\n\t{one.node}\n" for one in alike)
+    return (
+        "reserved-memory {\n"
+        f"\t#address-cells = <{address_cells}>;\n"
+        f"\t#size-cells = <{size_cells}>;\n"
+        "\tranges;\n"
+        f"{nodes}}};"
+    )
 
 
 def reserved_range(needed: Range) -> Range:

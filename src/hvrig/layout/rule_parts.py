@@ -43,15 +43,6 @@ def no_hypervisor(rule: Rule) -> Outcome:
     return not_checked(rule, "The hypervisor's range is not known.", HYPERVISOR_REMEDY)
 
 
-def file_of(source: str) -> str:
-    """The file of a source `file:line` or `file /node`."""
-    head, _, line = source.rpartition(":")
-    if head and line.isdigit():
-        return head
-    file, found, _ = source.rpartition(" /")
-    return file if found else source
-
-
 def stretch_of(region: Region) -> Stretch:
     """A region as a finding names it."""
     return Stretch(region.name, region.range, region.source)

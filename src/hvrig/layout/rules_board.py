@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from itertools import combinations, pairwise
 
 from hvrig.layout.addresses import minus, union
-from hvrig.layout.board_facts import BoardFacts
-from hvrig.layout.board_rs import PhysicalStretch
+from hvrig.layout.board_facts import BoardFacts, PhysicalStretch
 from hvrig.layout.reservation import GRID
 from hvrig.layout.rule_parts import (
     HYPERVISOR_REMEDY,
     HYPERVISORS_NAME,
     ROOT_ZONE,
     Outcome,
-    file_of,
     not_checked,
     stretch_of,
 )
+from hvrig.layout.source_text import file_of
 from hvrig.layout.zone_memory import handed_out
 from hvrig.model.layout import LayoutFinding, Mend, Rule, Stretch, Unchecked
 from hvrig.model.memory import Range
@@ -35,15 +34,25 @@ def image_overlap(memory: MemoryMap, facts: BoardFacts) -> Outcome:
     images = memory.of(Use.IMAGE)
     if not images and not facts.loads:
         return not_checked(rule, "No image's load address is known.", _IMAGES_REMEDY)
-    points = [
-        Region(f"image {load.name}", Use.IMAGE, Range(load.address, load.address + 1), load.source)
+    points = tuple(
+        Region(f"image {load.name}", Use.IMAGE, Range(load.address, load.address + 1), load.source, zone=load.zone)
         for load in facts.loads
         if not any(image.range.start == load.address for image in images)
-    ]
+    )
     unchecked = [
         Unchecked(rule, f"How large {point.name} is, loaded at {point.range.start:#x}, is not known.", _IMAGES_REMEDY)
         for point in points
+        if point.zone is None
     ]
+    zones = sorted({f"{point.zone} ({file_of(point.source)})" for point in points if point.zone is not None})
+    if zones:
+        unchecked.append(
+            Unchecked(
+                rule,
+                f"How large the images of other zones are is not known: zone {', zone '.join(zones)}.",
+                "Look at their sizes: hvrig checks where they begin.",
+            )
+        )
     hypervisor = memory.hypervisor
     findings: list[LayoutFinding] = []
     if hypervisor is None:
@@ -54,9 +63,14 @@ def image_overlap(memory: MemoryMap, facts: BoardFacts) -> Outcome:
             if overlap is not None and not HYPERVISORS_NAME.search(image.name.lower()):
                 findings.append(_image_finding(image, hypervisor, overlap, memory, facts))
     for first, second in combinations((*images, *points), 2):
-        if overlap := first.range.overlap(second.range):
+        if (overlap := first.range.overlap(second.range)) and _at_the_same_time(first, second):
             findings.append(_image_finding(second, first, overlap, memory, facts))
     return Outcome(rule, True, tuple(findings), tuple(unchecked))
+
+
+def _at_the_same_time(first: Region, second: Region) -> bool:
+    """What boot loads is used up when a zone is started; and of a zone's configurations, only one is started."""
+    return first.zone == second.zone and (first.zone is None or file_of(first.source) == file_of(second.source))
 
 
 def _image_finding(image: Region, other: Region, overlap: Range, memory: MemoryMap, facts: BoardFacts) -> LayoutFinding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hvrig.layout.addresses import Addresses, common, minus, total, union
 from hvrig.layout.board_facts import BINARY_ALLOWANCE, BoardFacts
 from hvrig.layout.region_text import split_around
-from hvrig.layout.reservation import reserved_range
+from hvrig.layout.reservation import parent_of, reserved_range
 from hvrig.layout.rule_parts import (
     HYPERVISORS_NAME,
     MAPPED,
@@ -13,13 +13,13 @@ from hvrig.layout.rule_parts import (
     ROOT_ZONE,
     TREE_REMEDY,
     Outcome,
-    file_of,
     no_hypervisor,
     not_checked,
     overlapping,
     shown,
     stretch_of,
 )
+from hvrig.layout.source_text import file_of
 from hvrig.layout.zone_memory import handed_out, pieces, seen_at, zones_with
 from hvrig.model.layout import LayoutFinding, Mend, Rule, Unchecked
 from hvrig.model.memory import Range
@@ -68,7 +68,7 @@ def wrong_reservation(memory: MemoryMap, facts: BoardFacts) -> Outcome:
     if hypervisor is None:
         return no_hypervisor(rule)
     zones = zones_with(memory, Use.TREE_MEMORY, Use.RESERVED, Use.REUSABLE, Use.TREE_DEVICE)
-    if ROOT_ZONE not in zones:
+    if ROOT_ZONE not in zones and not facts.ignored:
         return not_checked(rule, _no_tree(), TREE_REMEDY)
     findings: list[LayoutFinding] = []
     for zone in zones:
@@ -76,10 +76,13 @@ def wrong_reservation(memory: MemoryMap, facts: BoardFacts) -> Outcome:
         banks = memory.of(Use.TREE_MEMORY, zone=zone)
         matters = common(needed, (bank.range for bank in banks)) if banks else needed
         lacking = minus(matters, (r.range for r in memory.of(Use.RESERVED, zone=zone)))
-        meant = _meant_for_hypervisor(memory, zone, needed)
+        ignored = tuple(r for r in facts.ignored if r.zone == zone)
+        present = (*memory.of(Use.RESERVED, Use.REUSABLE, zone=zone), *ignored)
+        meant = _meant_for_hypervisor(present, needed)
         if not meant or not lacking:
             continue
-        ranges = ", ".join(f"{r.name} is {r.range}{_reusable(r)}" for r in meant)
+        why_not = f", which Linux ignores: {facts.reserved_memory_fault}"
+        ranges = ", ".join(f"{r.name} is {r.range}{why_not if r in ignored else _reusable(r)}" for r in meant)
         findings.append(
             LayoutFinding(
                 rule,
@@ -159,15 +162,15 @@ def unreserved_consequence(memory: MemoryMap, wrong: Addresses, unmapped: Addres
     return " ".join(said)
 
 
-def _meant_for_hypervisor(memory: MemoryMap, zone: int, needed: Addresses) -> tuple[Region, ...]:
+def _meant_for_hypervisor(reservations: tuple[Region, ...], needed: Addresses) -> tuple[Region, ...]:
     """Reservations that lie in the hypervisor; without any, those that have its name."""
 
     def named(region: Region) -> bool:
         return HYPERVISORS_NAME.search(region.name.lower()) is not None
 
-    touching = overlapping(memory.of(Use.RESERVED, Use.REUSABLE, zone=zone), needed)
+    touching = overlapping(reservations, needed)
     meant = tuple(r for r in touching if r.use is Use.RESERVED or named(r))
-    return meant or tuple(r for r in memory.of(Use.RESERVED, Use.REUSABLE, zone=zone) if named(r))
+    return meant or tuple(r for r in reservations if named(r))
 
 
 def _reusable(region: Region) -> str:
@@ -185,12 +188,15 @@ def reserve_mend(
         wanted = [facts.reservation(reserved_range(part)) for part in seen]
     place = "in /reserved-memory"
     text = "\n".join(one.node for one in wanted)
-    if instead_of:
+    if zone == ROOT_ZONE and facts.reserved_memory_fault:
+        place = f"in a /reserved-memory that Linux does not ignore ({facts.reserved_memory_fault})"
+        text = parent_of(wanted)
+    elif instead_of:
         names = " and ".join(r.name.partition(" (")[0] for r in instead_of)
         place = f"instead of {names}, in /reserved-memory"
-    elif not facts.has_reserved_memory and len(wanted) == 1:
+    elif zone == ROOT_ZONE and not facts.has_reserved_memory:
         place = "in the root node, which has no /reserved-memory yet"
-        text = wanted[0].parent
+        text = parent_of(wanted)
     return Mend(f"Reserve the hypervisor's whole range {place}{_allowance(facts)}.", text, file)
 
 

@@ -16,12 +16,12 @@ from hvrig.layout.rule_parts import (
     ROOT_ZONE,
     TREE_REMEDY,
     Outcome,
-    file_of,
     not_checked,
     overlapping,
     shown,
     stretch_of,
 )
+from hvrig.layout.source_text import file_of
 from hvrig.layout.zone_memory import handed_out, pieces, seen_at, zones_with
 from hvrig.model.layout import LayoutFinding, Mend, Rule, Unchecked
 from hvrig.model.memory import Range

@@ -39,6 +39,7 @@ def test_all_inputs_together_give_the_x3300s_map(elf: Path) -> None:
         Use.TREE_MEMORY,
         Use.TREE_DEVICE,
         Use.RESERVED,
+        Use.IMAGE,
     }
 
 
@@ -90,6 +91,7 @@ def test_sources_that_disagree_on_the_hypervisor_are_told(elf: Path) -> None:
     assert known.hypervisor is not None
     assert known.hypervisor.source == str(elf)
     assert known.notes == (
+        f"{BOARD}:23 expects kernel at 0x10400000, place desk loads it at 0x9400000.",
         f"place desk says that the hypervisor is at 0x500000 - 0x900000, {elf} says 0x500000 - 0x4ae6000.",
     )
     assert [region.range.size for region in known.of(Use.IMAGE)] == [DTB.stat().st_size]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvrig.layout.reservation import GRID, reservation_for
+from hvrig.layout.reservation import GRID, Reservation, parent_of, reservation_for
 from hvrig.model.errors import UsageError
 from hvrig.model.memory import PAGE_SIZE, Range
 
@@ -51,3 +51,10 @@ def test_it_covers_what_is_needed_and_little_more(start: int, size: int) -> None
     assert reserved.end >= needed.end
     assert reserved.start % PAGE_SIZE == reserved.size % GRID == 0
     assert reserved.size < needed.size + PAGE_SIZE + GRID
+
+
+def test_nodes_of_one_parent_have_its_cells() -> None:
+    text = parent_of([Reservation(Range(0x500000, 0x700000), 1, 1), Reservation(Range(0x1_0000_0000, 0x1_0020_0000))])
+    assert "hvisor@500000 { no-map; reg = <0x0 0x500000 0x0 0x200000>; };" in text
+    assert "hvisor@100000000 { no-map; reg = <0x1 0x0 0x0 0x200000>; };" in text
+    assert text.count("#address-cells = <2>;") == text.count("ranges;") == 1

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from hvrig.layout.board_facts import BoardFacts, Load
-from hvrig.layout.board_rs import PhysicalStretch
+from hvrig.layout.board_facts import BoardFacts, Load, PhysicalStretch
 from hvrig.layout.rules import check
 from hvrig.model.layout import LayoutFinding, LayoutReport, Rule
 from hvrig.model.memory import Range

@@ -132,6 +132,22 @@ def test_a_tree_without_reserved_memory_gets_one() -> None:
     assert "reg = <0x500000 0x4600000>;" in found.mend.text
 
 
+def test_reservations_that_linux_ignores_are_shown_and_the_mend_is_a_parent_that_it_takes() -> None:
+    report = checked(
+        bank(0x200000, 0x8400000),
+        reserved_memory_fault="it has no ranges",
+        ignored=(held(0x500000, 0x4B00000),),
+    )
+    first, second = report.findings
+    assert (first.rule, second.rule) == (Rule.UNRESERVED, Rule.WRONG_RESERVATION)
+    assert first.wrong == second.wrong == (HYPERVISOR.range,)
+    assert "hvisor@500000 (no-map) is 0x500000 - 0x4b00000, which Linux ignores: it has no ranges" in second.what
+    for found in (first, second):
+        assert "a /reserved-memory that Linux does not ignore (it has no ranges)" in found.mend.what
+        assert "\tranges;" in found.mend.text
+        assert NODE in found.mend.text
+
+
 def test_excluded_from_the_regions_but_not_reserved_faults_at_once() -> None:
     report = checked(bank(0x200000, 0x8400000), ram(0x200000, 0x500000), ram(0x4B00000, 0x8400000))
     found = of(report, Rule.UNRESERVED)
