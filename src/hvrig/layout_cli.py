@@ -21,6 +21,7 @@ from hvrig.model.memory import Range
 from hvrig.model.run import DEFAULT_PLACES
 
 _file = click.Path(dir_okay=False, path_type=Path)
+_folder = click.Path(file_okay=False, path_type=Path)
 
 
 def _address_range(_context: click.Context, _option: click.Parameter, value: str | None) -> Range | None:
@@ -39,9 +40,26 @@ def _address_range(_context: click.Context, _option: click.Parameter, value: str
 
 _INPUT_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     click.option("--elf", type=_file, help="hvisor's ELF, with symbols: where the hypervisor lies."),
+    click.option("--uimage", type=_file, help="hvisor.bin, a uImage: where the hypervisor begins."),
+    click.option("--linker-ld", type=_file, help="hvisor's linker script: where the hypervisor begins."),
     click.option("--dtb", type=_file, help="Zone 0's device tree blob: memory, reservations, devices."),
+    click.option("--dts", type=_file, help="The same as its source; dtc compiles it."),
+    click.option(
+        "--include",
+        "-I",
+        "includes",
+        type=_folder,
+        multiple=True,
+        help="A folder to look for what --dts includes; several may be given.",
+    ),
     click.option("--board-rs", type=_file, help="hvisor's board.rs: zone 0's regions."),
     click.option("--consts-rs", type=_file, help="hvisor's src/consts.rs, where --board-rs is not in hvisor's tree."),
+    click.option(
+        "--zone-json",
+        type=_file,
+        multiple=True,
+        help="Another zone's configuration; several may be given, those for the same zone are alternatives.",
+    ),
     click.option("--place", help="A place whose settings give the hypervisor's range and the images."),
     click.option(
         "--places",
@@ -71,10 +89,13 @@ def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def map_inputs(place: str | None, places: Path, **files: Any) -> MapInputs:
     """The inputs that the options name. Raises UsageError where none is given, or the place is not usable."""
+    if files["dtb"] is not None and files["dts"] is not None:
+        raise UsageError("--dtb and --dts both give zone 0's device tree.", "Give one of the two.")
     if place is None and not any(value for value in files.values()):
         raise UsageError(
             "hvrig layout: nothing to look at was given.",
-            "Give some of --elf, --dtb, --board-rs, --consts-rs, --range, --place; --help describes them.",
+            "Give some of --elf, --uimage, --linker-ld, --range, --dtb, --dts, --board-rs, --consts-rs, --zone-json, "
+            "--place; --help describes them.",
         )
     return MapInputs(place=load_place(places, place) if place is not None else None, **files)
 

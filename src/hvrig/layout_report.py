@@ -45,7 +45,7 @@ def _finding(finding: LayoutFinding) -> Iterator[str]:
     in_file = f" [{finding.mend.file}]" if finding.mend.file else ""
     yield from _wrapped("    Mend: ", finding.mend.what + in_file)
     for line in finding.mend.text.splitlines():
-        yield "        " + line.expandtabs(4)
+        yield ("        " + line.expandtabs(4)).rstrip()
 
 
 def _table(stretches: tuple[Stretch, ...]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """How much memory an image takes once it runs. Pure.
 
 Linux's arm64 and riscv `Image` begins with a header of 64 bytes whose `image_size`, at byte 16, counts what the file
-does not have, such as .bss (Linux, Documentation/arch/arm64/booting.rst, Documentation/arch/riscv/boot-image-header.rst).
+does not have, such as .bss (Linux, Documentation/arch/arm64/booting.rst and riscv/boot-image-header.rst).
 """
 
 from __future__ import annotations

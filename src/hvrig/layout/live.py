@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from hvrig.layout.board_facts import BoardFacts
 from hvrig.layout.device_tree import read_device_tree
 from hvrig.layout.iomem import read_iomem
-from hvrig.layout.rule_parts import Outcome, file_of, not_checked
+from hvrig.layout.rule_parts import Outcome, not_checked
 from hvrig.layout.rules_hypervisor import unreserved, wrong_reservation, zone_maps_hypervisor
 from hvrig.layout.rules_live import live_system_ram
 from hvrig.layout.rules_zones import unmapped_memory
+from hvrig.layout.source_text import file_of
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import HvrigError, LabError
 from hvrig.model.layout import LayoutReport, Rule

@@ -115,7 +115,12 @@ def zone_maps_hypervisor(memory: MemoryMap, facts: BoardFacts) -> Outcome:
         findings.append(
             LayoutFinding(
                 rule,
-                f"Zone 0's {region.name} {region.range} holds {overlap} of the hypervisor {hypervisor.range}.",
+                f"Zone 0's {region.name} {region.range} holds "
+                + (
+                    f"all of the hypervisor, {overlap}."
+                    if overlap == hypervisor.range
+                    else f"{overlap} of the hypervisor, {hypervisor.range}."
+                ),
                 (stretch_of(region), stretch_of(hypervisor)),
                 (overlap,),
                 f"Stage 2 lets zone 0 read and write {_parts(memory, (overlap,))} there"

@@ -25,6 +25,7 @@ _NUMBER = re.compile(r"0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9][0-9_]*"
 _USES = {"ram": Use.ZONE_RAM, "io": Use.ZONE_DEVICE, "virtio": Use.ZONE_VIRTIO}
 _NAMES = {Use.ZONE_RAM: "RAM", Use.ZONE_DEVICE: "device memory", Use.ZONE_VIRTIO: "virtio device memory"}
 _LOADS = (("kernel", "kernel_load_paddr", "kernel_filepath"), ("dtb", "dtb_load_paddr", "dtb_filepath"))
+_NUMBER_LENGTH = 80
 _REMEDY = "Give a zone's configuration as `hvisor zone start` takes it."
 
 JsonPath = tuple[str | int, ...]
@@ -41,7 +42,7 @@ class ZoneConfig:
 
 
 def is_zone_config(text: str) -> bool:
-    """Whether this is a zone's configuration, not a virtio backend's. What is no JSON is taken for one: to be refused."""
+    """Whether this is a zone's configuration, not a virtio backend's. What is no JSON is taken for one."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -111,12 +112,12 @@ class _Reader:
         return controllers(numbers, zone)
 
     def _number(self, holder: Mapping[str, Any], path: JsonPath, key: str) -> int:
-        value = holder.get(key)
-        if isinstance(value, str) and len(value) < 80 and _NUMBER.fullmatch(value):
+        written = value = holder.get(key)
+        if isinstance(value, str) and len(value) < _NUMBER_LENGTH and _NUMBER.fullmatch(value):
             digits = value.replace("_", "")
             value = int(digits, 10) if digits.isdigit() else int(digits, 0) if len(digits) > 2 else None
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 64:
-            what = "missing" if key not in holder else f"{value!r:.60} is not a number of 64 bits"
+            what = "missing" if key not in holder else f"{repr(written)[:60]} is not a number of 64 bits"
             raise self._refused((*path, key), what)
         return value
 
