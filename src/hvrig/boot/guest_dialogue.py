@@ -28,8 +28,11 @@ PIECE = 8
 PIECE_ECHO_S = 0.2
 PROBE_S = 2.0  # for one try of console_alive
 
-# Colours, and the question for the cursor's position that busybox's shell prints after its prompt.
-_CONTROL = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|[\x00\x07]")
+# Colours, a window title, bash's bracketed paste, and the question for the cursor's position that busybox's shell
+# prints after its prompt.
+_CONTROL = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\r\n]{0,200}(?:\x07|\x1b\\)|[\x00\x07]")
+# getty's issue line ends with the terminal: ttyFIQ0 with the vendor's kernel on RK3588, ttyS2 with a plain one.
+_GETTY = re.compile(rb" (tty[A-Za-z]{1,8}\d{1,3})\s+\S+ login: *\Z")
 
 
 class _Sign(enum.Enum):
@@ -126,7 +129,9 @@ def await_root_linux(spawn: TapSpawn, settings: RootLinuxSettings, deadline: Dea
             heard_at = deadline.elapsed
     if re.search(rb"login: *\Z", _last_line(spawn.pending)):
         message = "root-linux asks for a login on its console."
-        remedy = "Give root an automatic login on the hypervisor's UART."
+        getty = _GETTY.search(_CONTROL.sub(b"", spawn.pending))
+        unit = f" (systemctl edit serial-getty@{getty[1].decode('ascii')})" if getty else ""
+        remedy = f"Give root an automatic login on the hypervisor's UART{unit}."
     else:
         message = "root-linux gave no shell on its console."
         remedy = "The last console lines show how far it came; is the place's `root_linux: prompt` its shell's?"

@@ -84,7 +84,7 @@ class UBootSettings:
     boot: str
     prompt: str = "=> "
     interrupt: str = "\x03"
-    interrupt_interval_s: float = 0.05
+    interrupt_interval_s: float = 0.02
     setup: tuple[str, ...] = ()
     load: str = "tftp {address} {file}"
     before_boot: tuple[str, ...] = ()
