@@ -63,6 +63,7 @@ def cli() -> None:
 @_places_option
 @click.option("--ladder", help="memtester's sizes instead of the place's, such as 64M,128M.")
 @click.option("--keep-on", is_flag=True, help="Leave the board powered when the run is over.")
+@click.option("--stress-anyway", is_flag=True, help="Run memtester even if the layout check has settled the matter.")
 @click.option(
     "--artifacts",
     type=click.Path(file_okay=False, path_type=Path),
@@ -71,7 +72,9 @@ def cli() -> None:
     help="Where the folder with the run's evidence is made.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON on stdout; progress goes to stderr.")
-def run(place: str, places: Path, ladder: str | None, keep_on: bool, artifacts: Path, as_json: bool) -> NoReturn:
+def run(
+    place: str, places: Path, ladder: str | None, keep_on: bool, stress_anyway: bool, artifacts: Path, as_json: bool
+) -> NoReturn:
     """Boot the place's board and run the memory gate on it."""
     signal.signal(signal.SIGTERM, _interrupt)
     options = RunOptions(
@@ -80,6 +83,7 @@ def run(place: str, places: Path, ladder: str | None, keep_on: bool, artifacts: 
         artifacts=artifacts,
         ladder=split_ladder(ladder),
         keep_on=keep_on,
+        stress_anyway=stress_anyway,
     )
     with Terminal(RichConsole(stderr=as_json)) as observer:
         result = run_gate(prepare_place(options), options, observer)

@@ -11,7 +11,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,17 +28,20 @@ from hvrig.gate.shell_paramiko import ParamikoShell, connect
 from hvrig.lab.labgrid_bench import LabgridBench
 from hvrig.lab.places import load_place, with_rack
 from hvrig.layout.hypervisor import printed_map
-from hvrig.layout.inputs import MapInputs, read_map
+from hvrig.layout.inputs import Known, MapInputs, place_only, read_inputs
+from hvrig.layout.live import Answer, BoardAnswers, ask_board, check_live
+from hvrig.layout.rules import check, nothing_checked
 from hvrig.model.bench import RackPorts
 from hvrig.model.deadline import Clock, Deadline
 from hvrig.model.errors import BoardError, HvrigError, LabError, UsageError
 from hvrig.model.evidence import BootedFile, Cause, Evidence, PhaseRecord, Problem, RungResult, Verdict
 from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Origin, WatchEvent
+from hvrig.model.layout import LayoutReport, Look
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import Explanation, MemoryMap
 from hvrig.model.phase import Phase
-from hvrig.model.place import Place, UBootSettings
-from hvrig.model.progress import Event, FaultSeen, Observer, PhaseBegan, PhaseEnded, Step
+from hvrig.model.place import Place, RackSettings, UBootSettings
+from hvrig.model.progress import Event, FaultSeen, LayoutChecked, Observer, PhaseBegan, PhaseEnded, Step
 from hvrig.model.protocols import CommandResult, ConsoleTap
 from hvrig.model.run import RunOptions
 from hvrig.report.junit import to_junit
@@ -47,7 +50,7 @@ from hvrig.report.store import ArtifactStore
 from hvrig.report.timeline import Timeline
 from hvrig.report.verdict_json import to_json_text
 from hvrig.verdict.judge import NO_FAULT_KINDS, judge
-from hvrig.virtual.images import default_cache, ensure_images
+from hvrig.virtual.images import ImageSet, default_cache, ensure_images
 from hvrig.virtual.rack_process import Rack
 from hvrig.watch.watch import Watch
 
@@ -85,6 +88,18 @@ def prepare_place(options: RunOptions) -> Place:
         return replace(place, gate=replace(place.gate, ladder=options.ladder))
     except ValueError as error:
         raise UsageError(f"--ladder: {error}.", "Write sizes that grow, such as --ladder 64M,128M.") from error
+
+
+def _rack_images(rack: RackSettings, say: Callable[[str], None]) -> ImageSet:
+    """The images that the virtual board boots from, its device tree among them. Raises LabError or UsageError."""
+    images = ensure_images(default_cache(), say)
+    images.zone0_dtb(rack.reserved_bytes)
+    return images
+
+
+def with_images(place: Place, say: Callable[[str], None]) -> Place:
+    """The place with the paths of its images filled in; a virtual board's are built where they are not there."""
+    return place if place.rack is None else with_rack(place, _rack_images(place.rack, say).folder)
 
 
 class _AlarmLatch:
@@ -156,6 +171,8 @@ class Run:
         self._versions: dict[str, str] = _host_versions()
         self._ladder: Ladder | None = None
         self._shell: ParamikoShell | None = None
+        self._files: Known | None = None
+        self._layout: dict[Look, LayoutReport] = {}
         self._closed = False
 
     # --- the bench -------------------------------------------------------------------------------------------
@@ -205,8 +222,7 @@ class Run:
     def _start_rack(self) -> RackPorts | None:
         if self.place.rack is None:
             return None
-        images = ensure_images(default_cache(), lambda text: self._observer(Step(text)))
-        images.zone0_dtb(self.place.rack.reserved_bytes)
+        images = _rack_images(self.place.rack, lambda text: self._observer(Step(text)))
         self.place = with_rack(self.place, images.folder)
         rack = Rack(uboot=images.uboot, tftp=images.tftp, log=self._store.folder / "rack.log")
         self._stack.callback(rack.stop)
@@ -377,6 +393,8 @@ class Run:
         self.entered(Phase.POWER)
         bench, console = self._open_bench()
         require_local_files(self.place)
+        if Look.STATIC not in self._layout:
+            self._check_files()
         deadlines = self.place.deadlines
         bench.power.off(Deadline(deadlines.power_s))
         if console.offset:
@@ -392,12 +410,48 @@ class Run:
         self._shell = connect(bench.ssh, self.place.ssh, Deadline(deadlines.ssh_s))
         self._versions.update(_board_versions(self._shell, Deadline(deadlines.command_s)))
 
+    def _check_files(self) -> None:
+        """The static check, before power-on. Its inputs may be old: a finding is told and does not stop the run."""
+        try:
+            self._files = read_inputs(MapInputs(place=self.place))
+            report = check(self.place.name, self._files.memory, self._files.facts)
+        except UsageError as error:
+            report = nothing_checked(self.place.name, error.message, error.remedy)
+        self._told(Look.STATIC, report)
+
+    def check_live_layout(self) -> LayoutReport:
+        """Ask the running board. Raises LabError where it does not answer, or where there is no connection to it."""
+        return self._judge_answers(ask_board(self._connected(), Deadline(self.place.deadlines.command_s)))
+
+    def _judge_answers(self, answers: BoardAnswers) -> LayoutReport:
+        files = self._known_files()
+        return check_live(self.place.name, self._printed_map() + files.memory, files.facts, answers)
+
+    def _check_board(self) -> LayoutReport:
+        """The live check. A board that does not answer is left to the ladder, which tells a hang from a lost link."""
+        try:
+            report = self.check_live_layout()
+        except LabError as error:
+            missing = Answer(None, f"{error.message}.", error.remedy)
+            report = self._judge_answers(BoardAnswers(missing, missing))
+        self._told(Look.LIVE, report)
+        return report
+
+    def _told(self, look: Look, report: LayoutReport) -> None:
+        self._layout[look] = report
+        self._observer(LayoutChecked(look, report))
+
     def gate(self) -> None:
-        """Climb the ladder. What fails is in the verdict."""
+        """Check the running board's memory layout and, unless that settles the matter, climb the ladder.
+
+        What fails is in the verdict.
+        """
         with self._problems_kept():
             self.entered(Phase.GATE)
             shell = self._shell
             assert shell is not None, "gate() comes after a boot() that went well"
+            if self._check_board().certain is not None and not self._options.stress_anyway:
+                return
             ladder = Ladder(
                 shell=shell,
                 gate=self.place.gate,
@@ -432,9 +486,12 @@ class Run:
 
     def run_on_board(self, command: str, seconds: float) -> CommandResult:
         """A command in root-linux's shell. Raises LabError when there is no answer in time."""
+        return self._connected().run(command, Deadline(seconds))
+
+    def _connected(self) -> ParamikoShell:
         if self._shell is None:
             raise LabError("There is no SSH connection to root-linux.", "The boot before this did not reach SSH.")
-        return self._shell.run(command, Deadline(seconds))
+        return self._shell
 
     def reboot(self) -> None:
         """Power-cycle the board and boot it again, to SSH.
@@ -468,7 +525,16 @@ class Run:
         return hypervisor.range if hypervisor is not None else None
 
     def _memory_map(self) -> MemoryMap:
-        """What the hypervisor printed of its own layout, before what the place says."""
+        """What the hypervisor printed of its own layout, before what the place's files and the place itself say."""
+        return self._printed_map() + self._known_files().memory
+
+    def _known_files(self) -> Known:
+        """What the place's files give; only the place itself where they cannot be read, which the check has told."""
+        if self._files is None:
+            self._files = place_only(self.place)
+        return self._files
+
+    def _printed_map(self) -> MemoryMap:
         with self._lock:
             layouts = [f.fields for f in self._findings if f.kind == "hypervisor-layout"]
         printed = MemoryMap()
@@ -479,7 +545,7 @@ class Run:
             )
             if start is not None and end is not None and start < end:
                 printed = printed_map(start, core_end, pool, end, "printed while booting")
-        return printed + read_map(MapInputs(place=self.place))
+        return printed
 
     def _explain(self, findings: Sequence[Finding]) -> dict[int, Explanation]:
         memory = self._memory_map()
@@ -506,6 +572,7 @@ class Run:
             log_level=log_level,
             fault_to_abort_s=self._fault_to_abort_s,
             explanations=self._explain(findings),
+            layout=dict(self._layout),
         )
         verdict = judge(evidence, self._versions)
         try:

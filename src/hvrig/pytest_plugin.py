@@ -21,6 +21,7 @@ from rich.console import Console as RichConsole
 
 from hvrig.model.errors import HvrigError, UsageError
 from hvrig.model.evidence import Outcome, Verdict
+from hvrig.model.layout import LayoutReport
 from hvrig.model.place import Place
 from hvrig.model.progress import Event, Observer
 from hvrig.model.protocols import CommandResult
@@ -43,6 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--ladder", help="memtester's sizes instead of the place's, such as 64M,128M.")
     group.addoption("--artifacts", default="artifacts", help="Where the folder with the run's evidence is made.")
     group.addoption("--keep-on", action="store_true", help="Leave the board powered when the session is over.")
+    group.addoption(
+        "--stress-anyway", action="store_true", help="Run memtester even if the layout check has settled the matter."
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -149,6 +153,10 @@ class Board:
         """A command in root-linux's shell: exit status, stdout and stderr as bytes."""
         return self._session.run.run_on_board(command, seconds)
 
+    def layout(self) -> LayoutReport:
+        """Check the memory layout of the board as it runs now; what the files say is in the gate's verdict."""
+        return self._session.run.check_live_layout()
+
     def reboot(self) -> None:
         """Power-cycle the board and boot it again, through U-Boot and the hypervisor to SSH."""
         self._session.run.reboot()
@@ -203,6 +211,7 @@ class HilSession:
             artifacts=Path(option("--artifacts")),
             ladder=split_ladder(ladder),
             keep_on=option("--keep-on"),
+            stress_anyway=option("--stress-anyway"),
         )
         capture = self._config.pluginmanager.getplugin("capturemanager")
         assert isinstance(capture, CaptureManager)

@@ -19,10 +19,12 @@ from hvrig.model.deadline import Clock
 from hvrig.model.evidence import Outcome, RungResult
 from hvrig.model.finding import Alarm, Finding, Origin
 from hvrig.model.harmless import harmless
+from hvrig.model.layout import Look
 from hvrig.model.progress import (
     Abandoned,
     Event,
     FaultSeen,
+    LayoutChecked,
     PhaseBegan,
     PhaseEnded,
     RungBegan,
@@ -30,6 +32,7 @@ from hvrig.model.progress import (
     RungProgress,
     Step,
 )
+from hvrig.report.layout import LOOKS, finding_line, layout_summary, unchecked_line
 from hvrig.report.text import duration, fault_line
 
 # A CI service's log is read afterwards: enough to see that it lives, not so much that it hides the rest.
@@ -60,6 +63,10 @@ class _Status:
 class _Line:
     text: str
     style: str = ""
+
+
+# Every event but LayoutChecked, which has as many lines as findings and changes no status.
+_StatusEvent = PhaseBegan | PhaseEnded | Step | RungBegan | RungProgress | RungEnded | FaultSeen | Abandoned
 
 
 class Terminal:
@@ -106,11 +113,12 @@ class Terminal:
         """Show `event`."""
         with self._lock:
             now = self._clock()
-            line = self._take(event, now)
-            if line is not None:
-                self._print(line, now)
+            lines = _layout_lines(event) if isinstance(event, LayoutChecked) else [self._take(event, now)]
+            for line in lines:
+                if line is not None:
+                    self._print(line, now)
 
-    def _take(self, event: Event, now: float) -> _Line | None:
+    def _take(self, event: _StatusEvent, now: float) -> _Line | None:
         """Bring the status up to date; the line to print for `event`, if it deserves one."""
         status = self._status
         match event:
@@ -193,6 +201,15 @@ class Terminal:
             second.add_column(no_wrap=True, overflow="crop")
         second.add_row(*cells)
         return Group(first, second)
+
+
+def _layout_lines(event: LayoutChecked) -> list[_Line]:
+    look, report = event.look, event.report
+    lines = [_Line(f"  {LOOKS[look]}: {layout_summary(report)}", "red" if report.findings else "dim")]
+    lines += [_Line(f"  LAYOUT {finding_line(finding)}", "bold red") for finding in report.findings]
+    if look is Look.LIVE:
+        lines += [_Line(f"  {unchecked_line(one)}", "yellow") for one in report.unchecked]
+    return lines
 
 
 def _how_far(status: _Status, now: float) -> str:

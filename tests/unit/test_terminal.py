@@ -4,17 +4,20 @@ import pty
 import select
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from rich.console import Console
 
 from hvrig.model.evidence import Cause, MemtestRun, Outcome, RungResult
 from hvrig.model.finding import Alarm, Finding, Origin
+from hvrig.model.layout import LayoutFinding, LayoutReport, Look, Mend, Rule, Unchecked
+from hvrig.model.memory_map import MemoryMap
 from hvrig.model.phase import Phase
 from hvrig.model.progress import (
     Abandoned,
     FaultSeen,
+    LayoutChecked,
     PhaseBegan,
     PhaseEnded,
     RungBegan,
@@ -102,6 +105,22 @@ def test_plain_lines() -> None:
         "[0:01:05] memtester abandoned 0.20 s after the fault",
         "[0:01:05] rung 1/4 64M: fail (hang) after 4.0 s: no answer",
         "[0:01:05] 64M: pass in 4.0 s, locked",
+    ]
+
+
+def test_a_layout_check_has_a_line_for_each_finding() -> None:
+    raw, console = plain()
+    finding = LayoutFinding(Rule.LIVE_SYSTEM_RAM, "Linux has\x1b[2J it.", (), (), "It dies.", Mend("Reserve it."))
+    missing = Unchecked(Rule.UNRESERVED, "No tree.", "Log in as root.")
+    report = LayoutReport("b", MemoryMap(), (Rule.LIVE_SYSTEM_RAM,), (finding,), (missing,))
+    with Terminal(console, Time()) as observer:
+        observer(LayoutChecked(Look.STATIC, replace(report, findings=())))
+        observer(LayoutChecked(Look.LIVE, report))
+    assert raw.getvalue().decode().splitlines() == [
+        "[0:00:00]   memory layout, by the files: no findings; rule 9 checked; 1 not, or not wholly",
+        "[0:00:00]   memory layout, by the running board: 1 finding; rule 9 checked; 1 not, or not wholly",
+        "[0:00:00]   LAYOUT rule 9, live-system-ram: Linux has it.",
+        "[0:00:00]   not checked: rule 1, hypervisor-unreserved: No tree. Log in as root.",
     ]
 
 

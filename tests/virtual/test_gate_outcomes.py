@@ -19,7 +19,7 @@ pytestmark = pytest.mark.virtual_board
 
 
 def test_an_under_reserved_hypervisor_is_caught_by_the_last_rung(tmp_path: Path) -> None:
-    done = run_hvrig(tmp_path, "--place", "virtual-under-reserved")
+    done = run_hvrig(tmp_path, "--place", "virtual-under-reserved", "--stress-anyway")
     assert done.status == 1
     assert done.rungs == [("64M", "pass"), ("128M", "pass"), ("256M", "pass"), ("768M", "fail")]
     assert (done.verdict["outcome"], done.verdict["cause"]) == ("fail", "hypervisor-fault")
@@ -35,7 +35,7 @@ def test_an_under_reserved_hypervisor_is_caught_by_the_last_rung(tmp_path: Path)
 
 
 def test_a_silent_overlap_is_found_by_the_pages_alone(tmp_path: Path) -> None:
-    done = run_hvrig(tmp_path, "--place", "virtual-silent", "--ladder", "768M")
+    done = run_hvrig(tmp_path, "--place", "virtual-silent", "--ladder", "768M", "--stress-anyway")
     assert done.status == 1
     assert (done.verdict["outcome"], done.verdict["cause"]) == ("fail", "layout")
     rung = done.verdict["rungs"][0]
@@ -44,6 +44,30 @@ def test_a_silent_overlap_is_found_by_the_pages_alone(tmp_path: Path) -> None:
     assert str(held) in done.verdict["summary"]
     assert (rung["exit_status"], rung["locked"], rung["got_bytes"]) == (0, True, 768 << 20)
     assert done.verdict["faults"] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "open_from"), [("virtual-under-reserved", 0x40800000), ("virtual-silent", 0x40A00000)]
+)
+def test_an_overlap_is_found_by_the_files_and_by_the_running_board(tmp_path: Path, place: str, open_from: int) -> None:
+    done = run_hvrig(tmp_path, "--place", place)
+    assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (1, "fail", "layout")
+    assert done.rungs == []
+    assert done.verdict["phases"][-1]["phase"] == "gate"
+    assert done.verdict["phases"][-1]["seconds"] < 5
+    wrong = [{"start": f"{open_from:#x}", "end": "0x449e6000"}]
+    for look, numbers in (("static", [1, 2]), ("live", [1, 2, 9])):
+        findings = done.verdict["layout"][look]["findings"]
+        assert [finding["number"] for finding in findings] == numbers
+        assert all(finding["wrong"] == wrong for finding in findings)
+        assert findings[0]["mend"]["text"] == "hvisor@40400000 { no-map; reg = <0x0 0x40400000 0x0 0x4600000>; };"
+    assert "hvisor@40400000 { no-map; reg = <0x0 0x40400000 0x0 0x4600000>; };" in done.verdict["remedy"]
+    events = [json.loads(line) for line in (done.folder / "timeline.jsonl").read_text().splitlines()]
+    told = [e for e in events if e["event"] in {"layout-checked", "phase-began"}]
+    assert [e.get("look", e.get("phase")) for e in told] == [
+        *("power", "static", "u-boot", "load", "hypervisor", "root-linux", "ssh", "gate"),
+        "live",
+    ]
 
 
 def test_a_dead_outlet_is_infra(bench: VirtualBench) -> None:

@@ -270,8 +270,16 @@ def _map_paths(place: Place, change: Any) -> Place:
     # `ssh-ed25519 AAAA...` is the key itself; anything without a blank is a file that holds it.
     if " " not in host_key.strip():
         host_key = change(host_key)
+
+    def changed(path: Path | None) -> Path | None:
+        return None if path is None else Path(change(str(path)))
+
+    built = place.hypervisor
     return replace(
         place,
+        hypervisor=replace(
+            built, elf=changed(built.elf), board_rs=changed(built.board_rs), consts_rs=changed(built.consts_rs)
+        ),
         images={n: replace(i, path=Path(change(str(i.path)))) for n, i in place.images.items()},
         ssh=replace(place.ssh, key=Path(change(str(place.ssh.key))), host_key=host_key),
     )

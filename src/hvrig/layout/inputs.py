@@ -83,9 +83,11 @@ def read_inputs(inputs: MapInputs) -> Known:
     """What the inputs give together; empty without inputs.
 
     Of the hypervisor, what counts first is the range given as such, then the ELF, the place, and, as bounds, the uImage
-    and the linker script; where they disagree, a note says so.
+    and the linker script; where they disagree, a note says so. A place stands for the files that it names, where none is
+    given in their stead.
     Raises UsageError, naming file and line or node, for what cannot be read or understood.
     """
+    inputs, notes = _with_place_files(inputs)
     sources, board = _rust_sources(inputs)
     sizes = runtime_sizes(Constants(sources))
     architecture, known = _exact_hypervisor(inputs, sizes)
@@ -116,7 +118,7 @@ def read_inputs(inputs: MapInputs) -> Known:
             reserved_memory_fault=read.tree.reserved_memory_fault,
             ignored=read.tree.ignored,
         )
-    return Known(known + MemoryMap((), _disagreements(known)), facts)
+    return Known(known + MemoryMap((), (*notes, *_disagreements(known))), facts)
 
 
 def _rust_sources(inputs: MapInputs) -> tuple[list[RustSource], Board | None]:
@@ -213,6 +215,35 @@ def _images(inputs: MapInputs, board: Board | None, read: _Tree | None) -> tuple
 
 def _tree_image(at: LoadAddress, read: _Tree) -> Region:
     return Region(f"image {ROOT_TREE}", Use.IMAGE, Range(at.address, at.address + read.blob_bytes), at.source)
+
+
+def place_only(place: Place) -> Known:
+    """What the place itself gives, without the files that it names."""
+    return Known(place_map(place, _image_sizes(place)), BoardFacts())
+
+
+def _with_place_files(inputs: MapInputs) -> tuple[MapInputs, tuple[str, ...]]:
+    """The same with the place's ELF and sources, where these are there; and a note for each that is not."""
+    place = inputs.place
+    if place is None:
+        return inputs, ()
+    built = place.hypervisor
+    named = {"elf": built.elf, "board_rs": built.board_rs, "consts_rs": built.consts_rs}
+    there = {name: path if path is not None and path.is_file() else None for name, path in named.items()}
+    # A virtual board's images are built when it is started; until then nobody misses them.
+    notes = [
+        f"place {place.name}: hypervisor.{name}: {path} is not there."
+        for name, path in named.items()
+        if path is not None and there[name] is None and place.rack is None
+    ]
+    elf, board_rs, consts_rs = there.values()
+    inputs = replace(
+        inputs,
+        elf=inputs.elf or elf,
+        board_rs=inputs.board_rs or board_rs,
+        consts_rs=inputs.consts_rs or consts_rs,
+    )
+    return inputs, tuple(notes)
 
 
 def read_bounded(path: Path, limit: int) -> bytes:

@@ -38,10 +38,11 @@ _OF_THE_REGIONS: tuple[_Rule, ...] = (zone_maps_hypervisor, unmapped_memory)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a file on the board held, or why it could not be read (then `data` is None)."""
+    """What a file on the board held, or why it could not be read (then `data` is None), and what to do about it."""
 
     data: bytes | None
     why: str = ""
+    remedy: str = _LOG_IN_AS_ROOT
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def check_live(board: str, known: MemoryMap, facts: BoardFacts, answers: BoardAn
 
 def _data(answer: Answer) -> bytes:
     if answer.data is None:
-        raise LabError(answer.why, _LOG_IN_AS_ROOT)
+        raise LabError(answer.why, answer.remedy)
     return answer.data
 
 

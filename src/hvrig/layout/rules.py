@@ -12,7 +12,7 @@ from hvrig.layout.rule_parts import Outcome
 from hvrig.layout.rules_board import image_overlap, physical_memory_list
 from hvrig.layout.rules_hypervisor import unreserved, wrong_reservation, zone_maps_hypervisor
 from hvrig.layout.rules_zones import region_conflict, unmapped_memory, zones_overlap
-from hvrig.model.layout import LayoutReport, Rule
+from hvrig.model.layout import LayoutReport, Rule, Unchecked
 from hvrig.model.memory_map import MemoryMap
 
 _RULES: tuple[Callable[[MemoryMap, BoardFacts], Outcome], ...] = (
@@ -27,6 +27,12 @@ _RULES: tuple[Callable[[MemoryMap, BoardFacts], Outcome], ...] = (
 )
 # What a device tree has to say. A zone without one takes its RAM regions for its memory, so that rule 3 covers it.
 _OF_THE_TREE = frozenset({Rule.UNRESERVED, Rule.WRONG_RESERVATION, Rule.UNMAPPED_MEMORY})
+
+
+def nothing_checked(board: str, why: str, remedy: str) -> LayoutReport:
+    """The report where the inputs could not be read: no rule could be checked."""
+    rules = [rule for rule in Rule if rule is not Rule.LIVE_SYSTEM_RAM]
+    return LayoutReport(board, MemoryMap(), (), (), tuple(Unchecked(rule, why, remedy) for rule in rules))
 
 
 def check(board: str, memory: MemoryMap, facts: BoardFacts | None = None) -> LayoutReport:

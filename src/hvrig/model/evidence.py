@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hvrig.model.finding import Finding
+from hvrig.model.layout import LayoutReport, Look
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import Explanation
 from hvrig.model.phase import Phase
@@ -148,6 +149,7 @@ class Evidence:
     """All that a run has seen. `judge` turns it into a Verdict; nothing else decides.
 
     explanations: what the faults' addresses mean, by the finding's offset, where the memory map told.
+    layout: what the checks of the memory layout came to, as far as they were made.
     """
 
     place: str
@@ -161,6 +163,7 @@ class Evidence:
     log_level: str | None = None
     fault_to_abort_s: float | None = None
     explanations: Mapping[int, Explanation] = field(default_factory=dict)
+    layout: Mapping[Look, LayoutReport] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

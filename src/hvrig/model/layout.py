@@ -9,6 +9,13 @@ from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap
 
 
+class Look(enum.Enum):
+    """What a layout check looked at: the files from which the board boots, or the board that runs."""
+
+    STATIC = "static"
+    LIVE = "live"
+
+
 class Rule(enum.Enum):
     """What must hold between the places that describe one board's memory, in the order of their numbers."""
 
@@ -82,6 +89,11 @@ class LayoutReport:
     checked: tuple[Rule, ...]
     findings: tuple[LayoutFinding, ...]
     unchecked: tuple[Unchecked, ...]
+
+    @property
+    def certain(self) -> LayoutFinding | None:
+        """The finding that the running kernel itself proves (rule 9), if there is one."""
+        return next((finding for finding in self.findings if finding.rule is Rule.LIVE_SYSTEM_RAM), None)
 
     @property
     def exit_status(self) -> int:

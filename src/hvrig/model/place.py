@@ -117,6 +117,7 @@ class HypervisorSettings:
 
     cpus: how many CPUs print `Hello, start HVISOR` and enter; all must, or hvisor waits for ever.
     start, end: its memory, `[skernel, __hv_end)`, physical; what it prints itself while it boots counts more.
+    elf, board_rs, consts_rs: what it was built to and from, for the layout check.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
@@ -124,6 +125,9 @@ class HypervisorSettings:
     cpus: int = 8
     start: int | None = None
     end: int | None = None
+    elf: Path | None = None
+    board_rs: Path | None = None
+    consts_rs: Path | None = None
 
     def __post_init__(self) -> None:
         _require(

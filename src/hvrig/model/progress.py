@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hvrig.model.evidence import MemtestRun, RungResult
 from hvrig.model.finding import Alarm, Finding
+from hvrig.model.layout import LayoutReport, Look
 from hvrig.model.phase import Phase
 
 
@@ -73,5 +74,13 @@ class Abandoned:
     after_s: float
 
 
-Event = PhaseBegan | PhaseEnded | Step | RungBegan | RungProgress | RungEnded | FaultSeen | Abandoned
+@dataclass(frozen=True)
+class LayoutChecked:
+    """The memory layout was checked, in the files or on the board."""
+
+    look: Look
+    report: LayoutReport
+
+
+Event = PhaseBegan | PhaseEnded | Step | RungBegan | RungProgress | RungEnded | FaultSeen | Abandoned | LayoutChecked
 Observer = Callable[[Event], None]

@@ -19,6 +19,7 @@ class RunOptions:
 
     places: the labgrid environment. place: the target in it. artifacts: the folder in which the run's own folder
     is made. ladder: instead of the place's, or None. keep_on: leave the board powered at the end.
+    stress_anyway: climb the ladder although the layout check of the running board has settled the matter.
     """
 
     places: Path = DEFAULT_PLACES
@@ -26,6 +27,7 @@ class RunOptions:
     artifacts: Path = DEFAULT_ARTIFACTS
     ladder: tuple[str, ...] | None = None
     keep_on: bool = False
+    stress_anyway: bool = False
 
 
 def split_ladder(text: str | None) -> tuple[str, ...] | None:

@@ -1,10 +1,11 @@
 """A verdict as JUnit XML, for the CI services that show it. Pure.
 
 One suite, `memory-gate`. Its test cases are always the same for a place, so that a service can follow them from
-run to run: `boot`, one `memtester-<size>` for each rung of the ladder, and `evidence`. FAIL is a failure, INFRA
-an error, a rung that was not reached is skipped. The verdict itself is carried by what caused it; where neither the
-boot nor a rung did (a fault after the ladder, a gap in the recording), by `evidence`: a run that did not pass
-never makes a green report.
+run to run: `layout-static`, `boot`, `layout-live`, one `memtester-<size>` for each rung of the ladder, and `evidence`.
+A static finding is told and no failure: what it was found in may be old. FAIL is a failure, INFRA an error, what was
+not reached is skipped. The verdict itself is carried by what caused it; where neither the boot, the layout nor a rung
+did (a fault after the ladder, a gap in the recording), by `evidence`: a run that did not pass never makes a green
+report.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from junitparser.junitparser import FinalResult
 
 from hvrig.model.evidence import Cause, Outcome, RungResult, Verdict
 from hvrig.model.harmless import harmless
+from hvrig.model.layout import Look
 from hvrig.model.phase import Phase
+from hvrig.report.layout import finding_line, layout_summary, unchecked_line
 from hvrig.report.text import fault_line, ladder_results
 
 SUITE = "memory-gate"
@@ -33,7 +36,7 @@ def to_junit(verdict: Verdict, started: datetime) -> str:
     suite.add_property("cause", verdict.cause.value if verdict.cause else "")
     for name, version in verdict.versions.items():
         suite.add_property(harmless(name, keep_newlines=False), harmless(version, keep_newlines=False))
-    cases = [_boot(verdict)]
+    cases = [_layout(verdict, Look.STATIC), _boot(verdict), _layout(verdict, Look.LIVE)]
     cases += [_rung(verdict, size, rung) for size, rung in ladder_results(evidence).items()]
     cases.append(_evidence(verdict, carried=any(case.is_failure or case.is_error for case in cases)))
     for case in cases:
@@ -56,6 +59,22 @@ def _result(outcome: Outcome, cause: Cause | None, message: str, details: str) -
     )
     result.text = harmless(details)
     return result
+
+
+def _layout(verdict: Verdict, look: Look) -> TestCase:
+    """A check that was not made, or could check nothing, is skipped; what the running kernel proves is a failure."""
+    case = _case(verdict, f"layout-{look.value}", 0)
+    report = verdict.evidence.layout.get(look)
+    if report is None:
+        case.result = [Skipped(harmless(f"not reached: {verdict.summary}", keep_newlines=False))]
+        return case
+    lines = [*map(finding_line, report.findings), *map(unchecked_line, report.unchecked)]
+    if look is Look.LIVE and report.certain is not None:
+        case.result = [_result(Outcome.FAIL, Cause.LAYOUT, report.certain.what, _details(verdict))]
+    elif not report.checked:
+        case.result = [Skipped("nothing could be checked")]
+    case.system_out = harmless("\n".join([layout_summary(report), *lines]))
+    return case
 
 
 def _boot(verdict: Verdict) -> TestCase:

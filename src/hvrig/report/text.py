@@ -9,9 +9,11 @@ from pathlib import Path
 from hvrig.model.evidence import Coverage, Evidence, RungResult, Verdict
 from hvrig.model.finding import Alarm, Finding
 from hvrig.model.harmless import harmless
+from hvrig.model.layout import Look
 from hvrig.model.memory import Range
 from hvrig.model.size import format_size
 from hvrig.report.findings import other_fields, shown_access
+from hvrig.report.layout import LOOKS, finding_line, layout_summary, unchecked_line
 
 WIDTH = 100
 _FAULTS_SHOWN = 8
@@ -26,6 +28,7 @@ def to_text(verdict: Verdict, folder: Path) -> str:
         _head(verdict),
         _prose(verdict),
         _phases(evidence),
+        _layout(evidence),
         _rungs(evidence),
         _banks(evidence),
         _faults(evidence),
@@ -118,6 +121,22 @@ def _phases(evidence: Evidence) -> Iterator[str]:
 
 def _length(start: float, end: float | None) -> str:
     return "not ended" if end is None else duration(end - start)
+
+
+def _layout(evidence: Evidence) -> Iterator[str]:
+    """What each check said; why a rule was not checked on the board, where that matters most."""
+    for look in Look:
+        if look not in evidence.layout:
+            continue
+        report = evidence.layout[look]
+        yield from _wrapped(f"{LOOKS[look]}: {layout_summary(report)}", "", "  ")
+        for number, finding in enumerate(report.findings, start=1):
+            yield from _wrapped(finding_line(finding), f"  {number}. ", "     ")
+        if look is Look.LIVE or not report.checked:
+            for one in report.unchecked:
+                yield from _wrapped(unchecked_line(one), "  ", "    ")
+        for note in report.memory.notes:
+            yield from _wrapped(f"note: {note}", "  ", "    ")
 
 
 def _rungs(evidence: Evidence) -> Iterator[str]:

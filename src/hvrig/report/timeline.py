@@ -15,6 +15,7 @@ from hvrig.model.progress import (
     Abandoned,
     Event,
     FaultSeen,
+    LayoutChecked,
     PhaseBegan,
     PhaseEnded,
     RungBegan,
@@ -23,6 +24,7 @@ from hvrig.model.progress import (
     Step,
 )
 from hvrig.report.findings import finding_fields
+from hvrig.report.layout import layout_fields
 from hvrig.report.verdict_json import harmless_tree
 
 PROGRESS_INTERVAL_S = 1.0
@@ -97,6 +99,8 @@ def _fields(event: Event) -> dict[str, object]:
             return _fault(fault)
         case Abandoned(after_s):
             return {"event": "abandoned", "after_s": round(after_s, _MICROSECOND_DIGITS)}
+        case LayoutChecked(look, report):
+            return {"event": "layout-checked", "look": look.value, **layout_fields(report)}
         case _:
             assert_never(event)
 

@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from hvrig.model.evidence import BootedFile, Coverage, Evidence, Gap, PhaseRecord, Problem, RungResult, Verdict
 from hvrig.model.finding import Finding
 from hvrig.model.harmless import harmless
+from hvrig.model.layout import Look
 from hvrig.model.memory import Range
 from hvrig.report.findings import finding_fields
+from hvrig.report.layout import layout_fields
 
 SCHEMA = "hvrig-verdict/1"
 
@@ -39,6 +41,9 @@ def to_json(verdict: Verdict, started: datetime) -> dict[str, object]:
         "remedy": verdict.remedy,
         "phase": verdict.phase.value if verdict.phase else None,
         "problem": _problem(evidence.problem),
+        "layout": {
+            look.value: layout_fields(evidence.layout[look]) if look in evidence.layout else None for look in Look
+        },
         "ladder": list(evidence.ladder),
         "phases": [_phase(record, t0) for record in evidence.phases],
         "rungs": [_rung(rung) for rung in evidence.rungs],

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hvrig.model.evidence import Cause, Coverage, Evidence, Outcome, RungResult, Verdict
 from hvrig.model.finding import Finding, Origin
 from hvrig.model.harmless import harmless
+from hvrig.model.layout import LayoutFinding, Look, Rule
 from hvrig.model.phase import Phase
 
 # hvisor's LOG= levels at which neither a fault's report nor a panic is printed (../bug.md: log_level line).
@@ -122,6 +123,34 @@ def _check_reservation(evidence: Evidence) -> str:
     )
 
 
+def _open_to_linux(evidence: Evidence) -> LayoutFinding | None:
+    """What the running kernel itself proved before the first rung."""
+    live = evidence.layout.get(Look.LIVE)
+    return live.certain if live is not None else None
+
+
+def _layout_too(evidence: Evidence) -> str:
+    """For the faults that follow from it, most likely."""
+    found = _open_to_linux(evidence)
+    return f"; before that, the layout check had found it coming: {_clause(found.what)}" if found is not None else ""
+
+
+def _clause(sentence: str) -> str:
+    """A sentence as part of another one."""
+    return sentence[:1].lower() + sentence[1:].removesuffix(".")
+
+
+def _likely_cause(evidence: Evidence) -> str:
+    """Of a hypervisor's fault whose address tells nothing."""
+    live = evidence.layout.get(Look.LIVE)
+    if live is not None and Rule.LIVE_SYSTEM_RAM in live.checked and live.certain is None:
+        return (
+            "The running kernel's memory map keeps off the hypervisor's memory: look for what else writes there "
+            "(/dev/mem, a driver or a device), or for a fault of the hypervisor itself, in uart.log."
+        )
+    return "Linux has probably overwritten the hypervisor's tables. " + _check_reservation(evidence)
+
+
 def hypervisor_fault(evidence: Evidence) -> _Ruling | None:
     """The hypervisor reported a fault of its own."""
     faults = _faults(evidence, Origin.HYPERVISOR)
@@ -138,10 +167,8 @@ def hypervisor_fault(evidence: Evidence) -> _Ruling | None:
         Outcome.FAIL,
         Cause.HYPERVISOR_FAULT,
         f"The hypervisor reported {describe_fault(first)}{_while(evidence, first)}{more}"
-        f"{what}{_passed_before(evidence)}{proof}.",
-        said.cause
-        if said is not None
-        else "Linux has probably overwritten the hypervisor's tables. " + _check_reservation(evidence),
+        f"{what}{_passed_before(evidence)}{proof}{_layout_too(evidence)}.",
+        said.cause if said is not None else _likely_cause(evidence),
         phase_at(evidence, first.offset),
     )
 
@@ -155,7 +182,8 @@ def kernel_fault(evidence: Evidence) -> _Ruling | None:
     return _Ruling(
         Outcome.FAIL,
         Cause.KERNEL_FAULT,
-        f"root-linux's kernel reported {describe_fault(first)}{_while(evidence, first)}{_passed_before(evidence)}.",
+        f"root-linux's kernel reported {describe_fault(first)}{_while(evidence, first)}{_passed_before(evidence)}"
+        f"{_layout_too(evidence)}.",
         "Read the lines around the fault in uart.log; the hypervisor itself reported nothing.",
         phase_at(evidence, first.offset),
     )
@@ -192,6 +220,38 @@ def board_fault(evidence: Evidence) -> _Ruling | None:
 def _hypervisor_ran(evidence: Evidence, finding: Finding) -> bool:
     phase = phase_at(evidence, finding.offset)
     return phase is not None and phase.silence_is_hang
+
+
+def layout(evidence: Evidence) -> _Ruling | None:
+    """The running kernel takes the hypervisor's memory for its own.
+
+    A rung that held such pages says it better, and comes after this rule.
+    """
+    found = _open_to_linux(evidence)
+    failed = next((r for r in evidence.rungs if r.outcome is not Outcome.PASS), None)
+    if found is None or (failed is not None and failed.cause is Cause.LAYOUT):
+        return None
+    hypervisor = found.stretches[-1]
+    if failed is not None:
+        then = f"; memtester {failed.size}: {failed.reason}{_passed_before(evidence)}"
+    elif evidence.rungs:
+        then = f"; memtester {', '.join(r.size for r in evidence.rungs)} passed all the same"
+    else:
+        then = "; this settles it without memtester"
+    text = f" {found.mend.text}" if found.mend.text else ""
+    anyway = "" if evidence.rungs else " To see memtester fail, run with --stress-anyway."
+    stale = (
+        f" Or mend the range that {hypervisor.source} gives, if the hypervisor is elsewhere by now."
+        if hypervisor.source.startswith("place ")
+        else ""
+    )
+    return _Ruling(
+        Outcome.FAIL,
+        Cause.LAYOUT,
+        f"{found.what.removesuffix('.')}; the hypervisor's memory is {hypervisor.range} ({hypervisor.source}){then}.",
+        f"{found.mend.what}{text}{stale}{anyway}",
+        Phase.GATE,
+    )
 
 
 def failed_rung(evidence: Evidence) -> _Ruling | None:
@@ -303,16 +363,33 @@ def proven(evidence: Evidence) -> _Ruling | None:
         Outcome.PASS,
         None,
         f"memtester got, locked and tested {', '.join(evidence.ladder)}; "
-        f"the UART was recorded and shows no fault; {pages}{early}.",
+        f"the UART was recorded and shows no fault; {pages}; {_layout_said(evidence)}{early}.",
         "" if checked else "Give the place's hypervisor.start and hypervisor.end, so that the pages can be compared.",
         None,
     )
+
+
+def _layout_said(evidence: Evidence) -> str:
+    """What a pass says of the layout checks: what they could not see is no proof of anything."""
+    static, live = evidence.layout.get(Look.STATIC), evidence.layout.get(Look.LIVE)
+    if live is None:
+        said = "the running kernel's memory map was not looked at"
+    elif Rule.LIVE_SYSTEM_RAM in live.checked:
+        said = "the running kernel keeps off the hypervisor's memory"
+    else:
+        why = next((one.why for one in live.unchecked if one.rule is Rule.LIVE_SYSTEM_RAM), "it was not asked")
+        said = f"whether the running kernel keeps off the hypervisor's memory could not be seen ({_clause(why)})"
+    count = sum(len(report.findings) for report in (static, live) if report is not None)
+    if count:
+        said += f", and the memory layout has {count} finding{'' if count == 1 else 's'} all the same"
+    return said
 
 
 RULES: tuple[_Rule, ...] = (
     hypervisor_fault,
     kernel_fault,
     board_fault,
+    layout,
     failed_rung,
     stopped_early,
     unrecorded,

@@ -18,7 +18,9 @@ from hvrig.model.evidence import (
     Verdict,
 )
 from hvrig.model.finding import Finding, Origin
+from hvrig.model.layout import LayoutFinding, LayoutReport, Look, Mend, Rule, Stretch, Unchecked
 from hvrig.model.memory import Range
+from hvrig.model.memory_map import MemoryMap
 from hvrig.model.phase import Phase
 
 LOW = Range(0x4000_0000, 0x5400_0000)
@@ -26,6 +28,25 @@ HIGH = Range(0x1_0000_0000, 0x1_2F00_0000)
 HYPERVISOR = Range(0x4040_0000, 0x449E_6000)
 MIB = 1 << 20
 T_POWER = 5000.0
+OPEN = Range(0x4080_0000, 0x449E_6000)
+CLEAN = {
+    Look.STATIC: LayoutReport(
+        "virtual", MemoryMap(), (Rule.UNRESERVED,), (), (Unchecked(Rule.UNMAPPED_MEMORY, "No regions.", "Give them."),)
+    ),
+    Look.LIVE: LayoutReport("virtual", MemoryMap(), (Rule.UNRESERVED, Rule.LIVE_SYSTEM_RAM), (), ()),
+}
+
+
+def layout_finding(rule: Rule) -> LayoutFinding:
+    return LayoutFinding(
+        rule,
+        f"Linux has {OPEN} of it.",
+        (Stretch("System RAM", Range(0x4080_0000, 0x5400_0000), "/proc/iomem"), Stretch("hypervisor", HYPERVISOR, "x")),
+        (OPEN,),
+        "It dies.",
+        Mend("Reserve it.", "hvisor@40400000 {\n::error::\x1b[2J };", "zone0.dts"),
+        0,
+    )
 
 
 def rung_that_passed(size_mib: int, seconds: float) -> RungResult:
@@ -55,6 +76,7 @@ def passed() -> Verdict:
         rungs=(rung_that_passed(64, 4.0), rung_that_passed(256, 15.3)),
         booted=(BootedFile("hvisor", "images/hvisor.bin", 0x4C00_0000, 300_000, 0x00C0FFEE, "ab" * 32),),
         log_level="info",
+        layout=CLEAN,
     )
     return Verdict(Outcome.PASS, None, "All of it passed.", "", None, evidence, {"hvrig": "0.1.0"})
 
@@ -101,6 +123,14 @@ def failed(passed: Verdict) -> Verdict:
         rungs=(*passed.evidence.rungs, rung),
         phases=(*passed.evidence.phases[:-1], PhaseRecord(Phase.GATE, T_POWER + 2.5, None, 4000)),
         fault_to_abort_s=0.21,
+        layout={
+            Look.STATIC: replace(CLEAN[Look.STATIC], findings=(layout_finding(Rule.UNRESERVED),)),
+            Look.LIVE: replace(
+                CLEAN[Look.LIVE],
+                findings=(layout_finding(Rule.UNRESERVED), layout_finding(Rule.LIVE_SYSTEM_RAM)),
+                memory=MemoryMap((), ("another tree",)),
+            ),
+        },
     )
     return Verdict(
         Outcome.FAIL,

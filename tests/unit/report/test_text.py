@@ -5,10 +5,12 @@ import pytest
 
 from hvrig.model.evidence import BankShare, Cause, Coverage, Gap, Outcome, Problem, Verdict
 from hvrig.model.finding import Alarm, Finding, Origin
+from hvrig.model.layout import Look, Rule, Unchecked
 from hvrig.model.memory import Range
 from hvrig.model.phase import Phase
 from hvrig.report.text import WIDTH, duration, fault_line, to_text
 
+UNCHECKED = Unchecked(Rule.LIVE_SYSTEM_RAM, "Permission denied.", "Log in as root.")
 FOLDER = Path("artifacts/20261122T212500Z-virtual")
 
 
@@ -32,6 +34,24 @@ def test_fail(failed: Verdict) -> None:
     assert "memtester was abandoned 0.21 s after the fault" in lines
     assert "  | : :error::from the board \\x00\\ufffe <&>" in lines
     assert "\x1b" not in text
+
+
+def test_what_the_layout_checks_said(passed: Verdict, failed: Verdict) -> None:
+    assert "memory layout, by the running board: no findings; rules 1, 9 checked" in to_text(passed, FOLDER)
+    text = to_text(failed, FOLDER)
+    for line in (
+        "memory layout, by the files: 1 finding; rule 1 checked; 4 not, or not wholly",
+        "memory layout, by the running board: 2 findings; rules 1, 9 checked",
+        "  2. rule 9, live-system-ram: Linux has 0x40800000 - 0x449e6000 of it.",
+        "  note: another tree",
+    ):
+        assert line in text.splitlines()
+    blind = replace(failed.evidence.layout[Look.LIVE], checked=(), findings=(), unchecked=(UNCHECKED,))
+    said = " ".join(
+        to_text(replace(passed, evidence=replace(passed.evidence, layout={Look.LIVE: blind})), FOLDER).split()
+    )
+    assert "memory layout, by the running board: nothing could be checked" in said
+    assert "not checked: rule 9, live-system-ram: Permission denied. Log in as root." in said
 
 
 def test_silent_corruption_is_shown(passed: Verdict) -> None:

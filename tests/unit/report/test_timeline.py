@@ -7,10 +7,12 @@ import pytest
 
 from hvrig.model.evidence import MemtestRun, Verdict
 from hvrig.model.finding import Alarm, Origin
+from hvrig.model.layout import Look
 from hvrig.model.phase import Phase
 from hvrig.model.progress import (
     Abandoned,
     FaultSeen,
+    LayoutChecked,
     PhaseBegan,
     PhaseEnded,
     RungBegan,
@@ -55,6 +57,7 @@ def test_one_object_a_line(bench: Bench, failed: Verdict) -> None:
     bench.tell(FaultSeen(failed.evidence.findings[0]))
     bench.tell(Abandoned(0.2))
     bench.tell(RungEnded(failed.evidence.rungs[-1]))
+    bench.tell(LayoutChecked(Look.LIVE, failed.evidence.layout[Look.LIVE]))
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 and line.isascii() for line in bench.raw)
     assert [line["event"] for line in bench.lines] == [
         "phase-began",
@@ -66,6 +69,7 @@ def test_one_object_a_line(bench: Bench, failed: Verdict) -> None:
         "fact",
         "abandoned",
         "rung-ended",
+        "layout-checked",
     ]
     assert bench.lines[0] == {
         "t": 100.0,
@@ -78,6 +82,7 @@ def test_one_object_a_line(bench: Bench, failed: Verdict) -> None:
     assert (bench.lines[4]["uart_t"], bench.lines[4]["uart_offset"]) == (99.5, 9000)
     assert bench.lines[5]["address"] == "0x10016d300"
     assert (bench.lines[8]["outcome"], bench.lines[8]["cause"]) == ("fail", "hypervisor-fault")
+    assert (bench.lines[9]["look"], bench.lines[9]["findings"][1]["number"]) == ("live", 9)
 
 
 def test_progress_at_most_once_a_second(bench: Bench) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from hvrig.model.evidence import Cause, Evidence, Gap, Outcome, Problem, Verdict
 from hvrig.model.finding import Origin
+from hvrig.model.layout import Rule
 from hvrig.model.phase import Phase
 from hvrig.report.verdict_json import to_json, to_json_text
 
@@ -77,6 +78,15 @@ def test_what_a_consumer_reads(failed: Verdict, started: datetime) -> None:
     assert said["booted"][0]["crc32"] == "00c0ffee"
     assert said["fault_to_abort_s"] == 0.21
     assert said["t0_monotonic"] == 5000.0
+    found = said["layout"]["live"]["findings"][1]
+    assert (found["rule"], found["number"], found["wrong"]) == (
+        *("live-system-ram", 9),
+        [{"start": "0x40800000", "end": "0x449e6000"}],
+    )
+    assert found["stretches"][0]["source"] == "/proc/iomem"
+    assert found["mend"]["text"] == "hvisor@40400000 {\n: :error:: };"
+    assert said["layout"]["live"]["checked"] == ["hypervisor-unreserved", "live-system-ram"]
+    assert said["layout"]["static"]["unchecked"][0]["rule"] == "unmapped-memory"
 
 
 def test_a_pass_has_no_cause(passed: Verdict, started: datetime) -> None:
@@ -120,6 +130,7 @@ def test_schema_knows_the_vocabulary() -> None:
     names = SCHEMA["$defs"]
     assert names["cause"]["enum"] == [cause.value for cause in Cause]
     assert names["outcome"]["enum"] == [outcome.value for outcome in Outcome]
+    assert names["layoutRule"]["enum"] == [rule.value for rule in Rule]
     assert names["phase"]["enum"] == [phase.value for phase in Phase]
     assert names["finding"]["properties"]["origin"]["enum"] == [origin.value for origin in Origin]
 

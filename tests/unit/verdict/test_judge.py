@@ -17,8 +17,9 @@ from hvrig.model.evidence import (
     RungResult,
 )
 from hvrig.model.finding import Finding, Origin
+from hvrig.model.layout import LayoutFinding, LayoutReport, Look, Mend, Rule, Stretch, Unchecked
 from hvrig.model.memory import Range
-from hvrig.model.memory_map import Explanation
+from hvrig.model.memory_map import Explanation, MemoryMap
 from hvrig.model.phase import Phase
 from hvrig.verdict.judge import judge, phase_at
 
@@ -46,6 +47,19 @@ PHASES = tuple(
     for i, phase in enumerate(
         [Phase.POWER, Phase.UBOOT, Phase.LOAD, Phase.HYPERVISOR, Phase.ROOT_LINUX, Phase.SSH, Phase.GATE]
     )
+)
+OVERLAP = LayoutFinding(
+    rule=Rule.LIVE_SYSTEM_RAM,
+    what="The running kernel has 65.9 MiB of the hypervisor's 69.9 MiB as System RAM that is not reserved: 0x40800000.",
+    stretches=(Stretch("System RAM", BANK, "/proc/iomem"), Stretch("hypervisor", HYPERVISOR, "printed while booting")),
+    wrong=(Range(0x40800000, 0x449E6000),),
+    consequence="It dies.",
+    mend=Mend("Reserve the whole range.", "hvisor@40400000 { no-map; };", "zone0.dts"),
+)
+CLEAN = LayoutReport("desk", MemoryMap(), (Rule.UNRESERVED, Rule.LIVE_SYSTEM_RAM), (), ())
+FOUND = replace(CLEAN, findings=(replace(OVERLAP, rule=Rule.UNRESERVED), OVERLAP))
+BLIND = LayoutReport(
+    "desk", MemoryMap(), (), (), (Unchecked(Rule.LIVE_SYSTEM_RAM, "It shows only zeros.", "Log in as root."),)
 )
 GOOD = Evidence(place="desk", ladder=("1G", "2G"), phases=PHASES, rungs=(rung("1G"), rung("2G")), log_level="info")
 MMIO = Finding(
@@ -180,6 +194,88 @@ def test_pages_of_the_hypervisor_in_memtesters_hands_fail_a_rung_that_passed() -
     assert (verdict.outcome, verdict.cause) == (Outcome.FAIL, Cause.LAYOUT)
     assert "16304 pages" in verdict.summary
     assert "Reserve the hypervisor's whole memory, 0x40400000 - 0x449e6000" in verdict.remedy
+
+
+def test_memory_of_the_hypervisor_in_linuxs_hands_is_a_fail_before_the_first_rung() -> None:
+    verdict = judge(replace(GOOD, rungs=(), layout={Look.LIVE: FOUND}))
+    assert (verdict.outcome, verdict.cause, verdict.phase, verdict.exit_status) == (
+        *(Outcome.FAIL, Cause.LAYOUT, Phase.GATE),
+        1,
+    )
+    for part in ("0x40800000", "0x40400000 - 0x449e6000 (printed while booting)", "settles it without memtester"):
+        assert part in verdict.summary
+    assert "Reserve the whole range. hvisor@40400000 { no-map; };" in verdict.remedy
+    assert "--stress-anyway" in verdict.remedy
+
+
+def test_a_range_that_only_the_place_gives_may_be_old() -> None:
+    by_place = replace(OVERLAP, stretches=(Stretch("hypervisor", HYPERVISOR, "place desk"),))
+    verdict = judge(replace(GOOD, rungs=(), layout={Look.LIVE: replace(FOUND, findings=(by_place,))}))
+    assert verdict.cause is Cause.LAYOUT
+    assert "mend the range that place desk gives" in verdict.remedy
+
+
+@pytest.mark.parametrize(
+    ("failed", "said"),
+    [
+        (None, "memtester 1G, 2G passed all the same"),
+        (rung("2G", Outcome.FAIL, Cause.MEMORY_ERROR, "FAILURE lines"), "memtester 2G: FAILURE lines; 1G passed"),
+        (rung("2G", Outcome.FAIL, Cause.HANG, "no answer"), "memtester 2G: no answer"),
+        (rung("2G", Outcome.INFRA, Cause.LAB, "SSH was lost"), "SSH was lost"),
+    ],
+)
+def test_what_memtester_came_to_does_not_take_the_overlap_away(failed: RungResult | None, said: str) -> None:
+    """With --stress-anyway."""
+    rungs = (rung("1G"), failed or rung("2G"))
+    verdict = judge(replace(GOOD, rungs=rungs, layout={Look.LIVE: FOUND}))
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAIL, Cause.LAYOUT)
+    assert said in verdict.summary
+
+
+def test_what_the_board_showed_comes_before_what_the_check_foresaw() -> None:
+    held = rung("2G", Outcome.FAIL, Cause.LAYOUT, "memtester held 16304 pages")
+    assert "16304 pages" in judge(replace(GOOD, rungs=(rung("1G"), held), layout={Look.LIVE: FOUND})).summary
+    fault = judge(replace(GOOD, findings=(MMIO,), layout={Look.LIVE: FOUND}))
+    assert fault.cause is Cause.HYPERVISOR_FAULT
+    oops = replace(MMIO, kind="kernel-oops", origin=Origin.KERNEL)
+    kernel = judge(replace(GOOD, findings=(oops,), layout={Look.LIVE: FOUND}))
+    assert kernel.cause is Cause.KERNEL_FAULT
+    for verdict in (fault, kernel):
+        assert "had found it coming: the running kernel has 65.9 MiB" in verdict.summary
+    lost = Problem(Cause.LAB, Phase.GATE, "SSH was lost", "")
+    assert judge(replace(GOOD, rungs=(), problem=lost, layout={Look.LIVE: FOUND})).cause is Cause.LAYOUT
+
+
+def test_a_reservation_that_holds_is_not_blamed() -> None:
+    panic = replace(MMIO, kind="hypervisor-panic", fields={})
+    assert "Linux has probably overwritten" in judge(replace(GOOD, findings=(panic,))).remedy
+    assert "Linux has probably overwritten" in judge(replace(GOOD, findings=(panic,), layout={Look.LIVE: BLIND})).remedy
+    sound = judge(replace(GOOD, findings=(panic,), layout={Look.LIVE: CLEAN}))
+    assert "keeps off the hypervisor's memory" in sound.remedy
+    assert "Reserve" not in sound.remedy
+
+
+def test_only_the_running_kernel_is_certain() -> None:
+    """Files may be old, and a tree is not yet what the kernel makes of it: said, and no fail."""
+    uncertain = replace(FOUND, findings=FOUND.findings[:1])
+    for layout in ({Look.STATIC: uncertain, Look.LIVE: CLEAN}, {Look.STATIC: CLEAN, Look.LIVE: uncertain}):
+        verdict = judge(replace(GOOD, layout=layout))
+        assert verdict.outcome is Outcome.PASS
+        assert "the memory layout has 1 finding all the same" in verdict.summary
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        ({Look.STATIC: CLEAN, Look.LIVE: CLEAN}, "the running kernel keeps off the hypervisor's memory."),
+        ({Look.LIVE: BLIND}, "could not be seen (it shows only zeros)"),
+        ({}, "the running kernel's memory map was not looked at"),
+    ],
+)
+def test_a_pass_says_what_the_layout_check_saw(layout: dict[Look, LayoutReport], said: str) -> None:
+    verdict = judge(replace(GOOD, layout=layout))
+    assert verdict.outcome is Outcome.PASS
+    assert said in verdict.summary
 
 
 def test_silence_is_a_hang_only_while_the_cable_is_sound() -> None:
