@@ -157,3 +157,12 @@ def test_a_missing_file_says_where_places_come_from(tmp_path: Path) -> None:
 def test_a_u_boot_command_must_be_one_line(write: Write) -> None:
     text = BOARD.replace("boot: bootm 0x500000 - 0x400000", 'boot: "a\\nb"')
     assert "one line of printable ASCII" in refusal(write(text), "desk")
+
+
+def test_the_hypervisors_sources_are_found_as_images_are(write: Write, tmp_path: Path) -> None:
+    built = 'hypervisor: {elf: hvisor, board_rs: "${rack}/board.rs"}'
+    text = BOARD.replace("        uboot:", f"        {built}\n        uboot:", 1)
+    place = with_rack(load_place(write(text), "desk"), Path("/cache/set"))
+    assert place.hypervisor.elf == tmp_path / "hvisor"
+    assert place.hypervisor.board_rs == Path("/cache/set/board.rs")
+    assert place.hypervisor.consts_rs is None
