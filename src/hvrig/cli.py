@@ -1,4 +1,5 @@
-"""The command line: `hvrig run`, `hvrig scan`, `hvrig places`; `hvrig layout` is in `hvrig.layout_cli`.
+"""The command line: `hvrig run`, `hvrig scan`, `hvrig places`; `hvrig layout` is in `hvrig.layout_cli`, its `live` in
+`hvrig.layout_live_cli`.
 
 Exit status: 0 pass, 1 fail, 2 usage, 3 infra, 130 interrupted (decision 8). `scan`: 0 nothing found, 1 found, 2 usage.
 """
@@ -18,6 +19,7 @@ from hvrig import __version__
 from hvrig.lab.places import load_place, place_names
 from hvrig.layout.inputs import MapInputs, read_map
 from hvrig.layout_cli import layout
+from hvrig.layout_live_cli import live
 from hvrig.model.errors import HvrigError, UsageError
 from hvrig.model.evidence import Cause
 from hvrig.model.harmless import harmless
@@ -92,6 +94,7 @@ def run(
     sys.exit(EXIT_INTERRUPTED if verdict.cause is Cause.INTERRUPTED else verdict.exit_status)
 
 
+layout.add_command(live)
 cli.add_command(layout)
 
 _input_file = click.Path(dir_okay=False, path_type=Path)

@@ -27,7 +27,7 @@ from hvrig.gate.ladder import Ladder
 from hvrig.gate.shell_paramiko import ParamikoShell, connect
 from hvrig.lab.labgrid_bench import LabgridBench
 from hvrig.lab.places import load_place, with_rack
-from hvrig.layout.hypervisor import printed_map
+from hvrig.layout.hypervisor import printed_map, with_printed
 from hvrig.layout.inputs import Known, MapInputs, place_only, read_inputs
 from hvrig.layout.live import Answer, BoardAnswers, ask_board, check_live
 from hvrig.layout.rules import check, nothing_checked
@@ -45,6 +45,7 @@ from hvrig.model.progress import Event, FaultSeen, LayoutChecked, Observer, Phas
 from hvrig.model.protocols import CommandResult, ConsoleTap
 from hvrig.model.run import RunOptions
 from hvrig.report.junit import to_junit
+from hvrig.report.layout import layout_json
 from hvrig.report.narrator import Narrator
 from hvrig.report.store import ArtifactStore
 from hvrig.report.timeline import Timeline
@@ -425,7 +426,7 @@ class Run:
 
     def _judge_answers(self, answers: BoardAnswers) -> LayoutReport:
         files = self._known_files()
-        return check_live(self.place.name, self._printed_map() + files.memory, files.facts, answers)
+        return check_live(self.place.name, self._memory_map(), files.facts, answers)
 
     def _check_board(self) -> LayoutReport:
         """The live check. A board that does not answer is left to the ladder, which tells a hang from a lost link."""
@@ -472,6 +473,15 @@ class Run:
             finally:
                 self._rungs = tuple(ladder.results)
                 self._fault_to_abort_s = ladder.fault_to_abort_s
+
+    def look(self) -> LayoutReport | None:
+        """Check the running board's memory layout and nothing else; None where that failed, which the verdict tells."""
+        report: LayoutReport | None = None
+        with self._problems_kept():
+            report = self.check_live_layout()
+            self._layout[Look.LIVE] = report
+            self._store.write("layout.json", layout_json(report, self.place.name, self._store.started))
+        return report
 
     def _console_alive(self, deadline: Deadline) -> bool:
         assert self._console is not None
@@ -525,8 +535,8 @@ class Run:
         return hypervisor.range if hypervisor is not None else None
 
     def _memory_map(self) -> MemoryMap:
-        """What the hypervisor printed of its own layout, before what the place's files and the place itself say."""
-        return self._printed_map() + self._known_files().memory
+        """What the hypervisor printed of its own layout, else what the place's files and the place itself say of it."""
+        return with_printed(self._known_files().memory, self._printed_map())
 
     def _known_files(self) -> Known:
         """What the place's files give; only the place itself where they cannot be read, which the check has told."""
@@ -609,6 +619,34 @@ def run_gate(place: Place, options: RunOptions, observer: Observer) -> RunResult
             run.note(interrupt)
             run.close()
         return RunResult(run.verdict(), run.folder, run.started)
+
+
+@dataclass(frozen=True)
+class LayoutResult:
+    """A look at a running board that is over. report: None where the board could not be looked at.
+
+    failed: what the run came to, where the board did not boot or showed a fault; None where all went well.
+    """
+
+    report: LayoutReport | None
+    failed: RunResult | None
+    folder: Path
+
+
+def look_at_layout(place: Place, options: RunOptions, observer: Observer) -> LayoutResult:
+    """Boot, and check the memory layout on what really runs; no memtester. Raises and ends as `run_gate` does."""
+    with Run(place, options, observer) as run:
+        report: LayoutReport | None = None
+        try:
+            run.boot()
+            if run.may_go_on:
+                report = run.look()
+            run.close()
+        except KeyboardInterrupt as interrupt:
+            run.note(interrupt)
+            run.close()
+        failed = None if report is not None and run.may_go_on else RunResult(run.verdict(), run.folder, run.started)
+        return LayoutResult(report, failed, run.folder)
 
 
 class _InterruptKeys:

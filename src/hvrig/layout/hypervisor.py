@@ -131,3 +131,21 @@ def printed_map(start: int, core_end: int | None, pool_start: int | None, end: i
         parts = (("binary", start, core_end), ("per-CPU areas", core_end, pool_start), ("frame pool", pool_start, end))
         regions += [Region(name, Use.HYPERVISOR_PART, Range(a, b), source) for name, a, b in parts]
     return MemoryMap(tuple(regions))
+
+
+def with_printed(files: MemoryMap, printed: MemoryMap) -> MemoryMap:
+    """`files` with what the running hypervisor printed of itself in place of what they say of it.
+
+    A file that says otherwise is of another build than the one that runs: a note names both.
+    """
+    said = printed.hypervisor
+    if said is None:
+        return files
+    own = (Use.HYPERVISOR, Use.HYPERVISOR_PART)
+    notes = tuple(
+        f"{other.source} says that the hypervisor is at {other.range}, {said.source} is {said.range}, which counts."
+        for other in files.of(Use.HYPERVISOR)
+        if other.range != said.range
+    )
+    others = tuple(region for region in files.regions if region.use not in own)
+    return MemoryMap(printed.regions + others, printed.notes + files.notes + notes)

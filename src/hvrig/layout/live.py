@@ -14,12 +14,12 @@ from hvrig.layout.device_tree import read_device_tree
 from hvrig.layout.iomem import read_iomem
 from hvrig.layout.rule_parts import Outcome, not_checked
 from hvrig.layout.rules_hypervisor import unreserved, wrong_reservation, zone_maps_hypervisor
-from hvrig.layout.rules_live import live_system_ram
+from hvrig.layout.rules_live import BOOTED_TREE, live_system_ram
 from hvrig.layout.rules_zones import unmapped_memory
 from hvrig.layout.source_text import file_of
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import HvrigError, LabError
-from hvrig.model.layout import LayoutReport, Rule
+from hvrig.model.layout import LayoutFinding, LayoutReport, Rule
 from hvrig.model.memory_map import MemoryMap, Use
 from hvrig.model.protocols import Shell
 
@@ -98,9 +98,16 @@ def check_live(board: str, known: MemoryMap, facts: BoardFacts, answers: BoardAn
         board=board,
         memory=memory,
         checked=tuple(outcome.rule for outcome in outcomes if outcome.checked),
-        findings=tuple(finding for outcome in outcomes for finding in outcome.findings),
+        findings=tuple(_mendable(finding) for outcome in outcomes for finding in outcome.findings),
         unchecked=tuple(one for outcome in outcomes for one in outcome.unchecked),
     )
+
+
+def _mendable(finding: LayoutFinding) -> LayoutFinding:
+    """On the board itself nothing can be mended: its tree was loaded from a file."""
+    if finding.mend.file not in (TREE, IOMEM):
+        return finding
+    return replace(finding, mend=replace(finding.mend, file=BOOTED_TREE))
 
 
 def _data(answer: Answer) -> bytes:

@@ -13,6 +13,8 @@ from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap, Use
 from hvrig.model.size import format_size
 
+BOOTED_TREE = "the device tree that root-linux is booted with"
+
 
 def live_system_ram(memory: MemoryMap, kernel: KernelMemory, source: str, facts: BoardFacts) -> Outcome:
     """Rule 9: none of the kernel's System RAM that is not marked reserved is the hypervisor's.
@@ -41,9 +43,7 @@ def live_system_ram(memory: MemoryMap, kernel: KernelMemory, source: str, facts:
         (*banks, *map(stretch_of, held), stretch_of(hypervisor)),
         wrong,
         unreserved_consequence(memory, wrong, unmapped),
-        reserve_mend(
-            memory, facts, hypervisor.range, ROOT_ZONE, "the device tree that root-linux is booted with", held
-        ),
+        reserve_mend(memory, facts, hypervisor.range, ROOT_ZONE, BOOTED_TREE, held),
         ROOT_ZONE,
     )
     return Outcome(rule, True, (finding,))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 # ECMA-48, 5.4: CSI, parameter bytes, intermediate bytes, one final byte. Colours and cursor moves say nothing to a
 # reader, so a complete sequence goes away; anything else that begins with ESC stays visible.
@@ -37,6 +38,17 @@ def harmless(text: str, *, keep_newlines: bool = True) -> str:
     if not (letters.isascii() and letters.isprintable()):
         plain = "".join(map(_visible, plain))
     return _HASH_COMMAND.sub(_spread, _COLON_COMMAND.sub(_spread, plain))
+
+
+def harmless_tree(value: object) -> object:
+    """`value` with every string in it, keys too, made harmless."""
+    if isinstance(value, str):
+        return harmless(value)
+    if isinstance(value, list):
+        return [harmless_tree(item) for item in value]
+    if isinstance(value, Mapping):
+        return {harmless(str(key)): harmless_tree(item) for key, item in value.items()}
+    return value
 
 
 def _visible(character: str) -> str:

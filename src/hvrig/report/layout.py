@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from hvrig.model.harmless import harmless
+import json
+from datetime import UTC, datetime
+
+from hvrig.model.harmless import harmless, harmless_tree
 from hvrig.model.layout import LayoutFinding, LayoutReport, Look, Rule, Unchecked
 from hvrig.model.memory import Range
+
+SCHEMA = "hvrig-layout/1"
 
 # What a person calls them.
 LOOKS = {Look.STATIC: "memory layout, by the files", Look.LIVE: "memory layout, by the running board"}
@@ -21,6 +26,13 @@ def layout_fields(report: LayoutReport) -> dict[str, object]:
         ],
         "notes": list(report.memory.notes),
     }
+
+
+def layout_json(report: LayoutReport, place: str, started: datetime) -> str:
+    """`layout.json`: a check by itself, where there is no verdict. started: with its time zone."""
+    head = {"schema": SCHEMA, "place": place, "started": f"{started.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+    said = harmless_tree({**head, "exit_status": report.exit_status, **layout_fields(report)})
+    return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
 
 
 def layout_summary(report: LayoutReport) -> str:

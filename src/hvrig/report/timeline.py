@@ -11,6 +11,7 @@ from typing import assert_never
 
 from hvrig.model.deadline import Clock
 from hvrig.model.finding import Alarm, Finding
+from hvrig.model.harmless import harmless_tree
 from hvrig.model.progress import (
     Abandoned,
     Event,
@@ -25,7 +26,6 @@ from hvrig.model.progress import (
 )
 from hvrig.report.findings import finding_fields
 from hvrig.report.layout import layout_fields
-from hvrig.report.verdict_json import harmless_tree
 
 PROGRESS_INTERVAL_S = 1.0
 _MICROSECOND_DIGITS = 6

@@ -6,12 +6,11 @@ Addresses are strings (`hvrig.report.findings` says why). Times are seconds sinc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from hvrig.model.evidence import BootedFile, Coverage, Evidence, Gap, PhaseRecord, Problem, RungResult, Verdict
 from hvrig.model.finding import Finding
-from hvrig.model.harmless import harmless
+from hvrig.model.harmless import harmless_tree
 from hvrig.model.layout import Look
 from hvrig.model.memory import Range
 from hvrig.report.findings import finding_fields
@@ -61,17 +60,6 @@ def to_json(verdict: Verdict, started: datetime) -> dict[str, object]:
 def to_json_text(verdict: Verdict, started: datetime) -> str:
     """The same as one indented JSON document that ends with a newline."""
     return json.dumps(to_json(verdict, started), indent=2, ensure_ascii=False) + "\n"
-
-
-def harmless_tree(value: object) -> object:
-    """`value` with every string in it, keys too, made harmless."""
-    if isinstance(value, str):
-        return harmless(value)
-    if isinstance(value, list):
-        return [harmless_tree(item) for item in value]
-    if isinstance(value, Mapping):
-        return {harmless(str(key)): harmless_tree(item) for key, item in value.items()}
-    return value
 
 
 def _time_zero(evidence: Evidence) -> float | None:

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
-from hvrig.layout.hypervisor import LinkAddresses, RuntimeSizes, hypervisor_map, printed_map, runtime_sizes
+from hvrig.layout.hypervisor import (
+    LinkAddresses,
+    RuntimeSizes,
+    hypervisor_map,
+    printed_map,
+    runtime_sizes,
+    with_printed,
+)
 from hvrig.layout.rust_source import Constants, RustSource
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap, Use
@@ -62,3 +69,17 @@ def test_what_the_hypervisor_printed() -> None:
     )
     torn = printed_map(0x500000, 0x6E60000, 0xAE6000, 0x4AE6000, "printed")
     assert [region.use for region in torn.regions] == [Use.HYPERVISOR], "parts that cannot be are left out"
+
+
+def test_what_runs_counts_more_than_what_was_built() -> None:
+    built = hypervisor_map(LinkAddresses(0x500000, 0x6E6000, None, "hvisor"), X3300)
+    assert with_printed(built, MemoryMap()) == built
+    same = printed_map(0x500000, 0x6E6000, 0xAE6000, 0x4AE6000, "printed while booting")
+    assert with_printed(built, same) == same
+    other = printed_map(0x500000, None, None, 0x5000000, "printed while booting")
+    known = with_printed(built, other)
+    assert known.regions == other.regions
+    assert known.notes == (
+        "hvisor says that the hypervisor is at 0x500000 - 0x4ae6000, "
+        "printed while booting is 0x500000 - 0x5000000, which counts.",
+    )

@@ -54,6 +54,7 @@ def test_a_board_with_too_little_reserved_is_caught_by_its_tree_and_by_its_kerne
         ("hypervisor", HYPERVISOR.range, "printed while booting"),
     ]
     assert live.mend.text == NODE
+    assert {finding.mend.file for finding in report.findings} == {"the device tree that root-linux is booted with"}
     assert "65.9 MiB of the hypervisor's 69.9 MiB" in live.what
     assert report.exit_status == 1
 

@@ -1,0 +1,71 @@
+"""`hvrig layout live`: the memory layout of a board that runs, in seconds and without memtester."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+from rich.console import Console as RichConsole
+
+from hvrig.layout_report import to_text
+from hvrig.model.evidence import Cause
+from hvrig.model.run import DEFAULT_ARTIFACTS, DEFAULT_PLACE, DEFAULT_PLACES, EXIT_INTERRUPTED, RunOptions
+from hvrig.pipeline import look_at_layout, prepare_place
+from hvrig.report.text import to_text as verdict_to_text
+from hvrig.terminal import Terminal
+
+
+@click.command()
+@click.option(
+    "--place",
+    default=DEFAULT_PLACE,
+    show_default=True,
+    envvar="HVRIG_PLACE",
+    help="The place whose board is booted; HVRIG_PLACE names the default.",
+)
+@click.option(
+    "--places",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=DEFAULT_PLACES,
+    show_default=True,
+    envvar="HVRIG_PLACES",
+    help="The labgrid environment that describes the places.",
+)
+@click.option("--keep-on", is_flag=True, help="Leave the board powered.")
+@click.option(
+    "--artifacts",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_ARTIFACTS,
+    show_default=True,
+    help="Where the folder with the evidence is made.",
+)
+def live(place: str, places: Path, keep_on: bool, artifacts: Path) -> NoReturn:
+    """Boot the place's board, and check the memory layout of what really runs.
+
+    Asks the running kernel (/proc/iomem), its device tree (/sys/firmware/fdt), and what the hypervisor printed of
+    itself. Progress goes to stderr.
+
+    Exit status: 0 all checked and clean, 1 findings, or a board that did not come up by its own fault, 2 usage,
+    3 infra, 4 clean but incomplete, 130 interrupted.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = RunOptions(places=places, place=place, artifacts=artifacts, keep_on=keep_on)
+    with Terminal(RichConsole(stderr=True)) as observer:
+        result = look_at_layout(prepare_place(options), options, observer)
+    if result.report is not None:
+        click.echo(to_text(result.report), nl=False)
+    if result.failed is None:
+        assert result.report is not None
+        sys.exit(result.report.exit_status)
+    verdict = result.failed.verdict
+    click.echo(verdict_to_text(verdict, result.folder))
+    sys.exit(EXIT_INTERRUPTED if verdict.cause is Cause.INTERRUPTED else verdict.exit_status)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends it in the same order as Ctrl-C."""
+    raise KeyboardInterrupt
