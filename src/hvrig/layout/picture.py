@@ -126,7 +126,7 @@ def _others(report: LayoutReport) -> Iterable[Box]:
     for finding in report.findings:
         if finding.rule not in UNCOVERED:
             for part in finding.wrong:
-                yield Box(f"rule {finding.rule.number}: {finding.rule.value}", part, Kind.WRONG)
+                yield Box(finding.rule.value, part, Kind.WRONG)
 
 
 def _boxes(regions: tuple[Region, ...], kind: Kind) -> Iterable[Box]:
