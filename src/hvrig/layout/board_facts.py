@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hvrig.layout.device_tree import DeviceTree
 from hvrig.layout.reservation import Reservation, reserved_range
 from hvrig.model.layout import Stretch, Unchecked
 from hvrig.model.memory import Range
@@ -65,6 +66,16 @@ class BoardFacts:
     all_zones: bool = False
     hypervisor_exact: bool = True
     missing: tuple[Unchecked, ...] = ()
+
+    def with_tree(self, tree: DeviceTree) -> BoardFacts:
+        """The same, with what is said of zone 0's tree."""
+        return replace(
+            self,
+            cells=tree.cells,
+            has_reserved_memory=tree.has_reserved_memory,
+            reserved_memory_fault=tree.reserved_memory_fault,
+            ignored=tree.ignored,
+        )
 
     def reserved(self, hypervisor: Range) -> Range:
         """What to keep from the zones for a hypervisor of this range."""

@@ -83,14 +83,15 @@ def read_inputs(inputs: MapInputs) -> Known:
     """What the inputs give together; empty without inputs.
 
     Of the hypervisor, what counts first is the range given as such, then the ELF, the place, and, as bounds, the uImage
-    and the linker script; where they disagree, a note says so. A place stands for the files that it names, where none is
-    given in their stead.
+    and the linker script; where they disagree, a note says so. A place stands for the files that it names, where none
+    is given in their stead.
     Raises UsageError, naming file and line or node, for what cannot be read or understood.
     """
     inputs, notes = _with_place_files(inputs)
     sources, board = _rust_sources(inputs)
     sizes = runtime_sizes(Constants(sources))
     architecture, known = _exact_hypervisor(inputs, sizes)
+    known += MemoryMap((), notes)
     exact = known.hypervisor is not None
     known += bounded(known, tuple(_starts(inputs, architecture)), sizes)
     zones = tuple(read_zone_config(_text(path), str(path)) for path in inputs.zone_json)
@@ -111,14 +112,8 @@ def read_inputs(inputs: MapInputs) -> Known:
     )
     if read is not None:
         known += read.tree.map
-        facts = replace(
-            facts,
-            cells=read.tree.cells,
-            has_reserved_memory=read.tree.has_reserved_memory,
-            reserved_memory_fault=read.tree.reserved_memory_fault,
-            ignored=read.tree.ignored,
-        )
-    return Known(known + MemoryMap((), (*notes, *_disagreements(known))), facts)
+        facts = facts.with_tree(read.tree)
+    return Known(known + MemoryMap((), _disagreements(known)), facts)
 
 
 def _rust_sources(inputs: MapInputs) -> tuple[list[RustSource], Board | None]:

@@ -80,7 +80,7 @@ def check_live(board: str, known: MemoryMap, facts: BoardFacts, answers: BoardAn
     try:
         tree = read_device_tree(_data(answers.tree), TREE)
         memory += tree.map
-        facts = replace(facts, cells=tree.cells, has_reserved_memory=tree.has_reserved_memory)
+        facts = facts.with_tree(tree)
         memory += MemoryMap((), _differences(MemoryMap(filed), tree.map))
         outcomes += [rule(memory, facts) for rule in _OF_THE_TREE]
     except HvrigError as error:

@@ -161,7 +161,7 @@ class _Drawing:
             self._x += _BAR + _LABELS + _GAP
 
     def _axis(self, edges: Sequence[int], scale: _Scale) -> None:
-        """Where something begins or ends, to the left of the bars; the addresses are moved apart where they are close."""
+        """Where something begins or ends, to the left of the bars; addresses are moved apart where they are close."""
         wanted = [scale.y(edge) for edge in edges]
         most = _HEIGHT // _LINE
         if len(edges) > most:  # the ends, and as many of the others as there is room for

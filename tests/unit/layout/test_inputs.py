@@ -4,7 +4,6 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from hvrig.layout.inputs import MapInputs, read_bounded, read_inputs, read_map
 from hvrig.model.errors import UsageError
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap, Use
-from hvrig.model.place import HypervisorSettings, Image, Place, RootLinuxSettings, SshSettings, UBootSettings
+from hvrig.model.place import HypervisorSettings, Image, Place, SshSettings, UBootSettings
 
 DATA = Path(__file__).parents[2] / "data" / "layout"
 BOARD, CONSTS, DTB = DATA / "x3300-board.rs", DATA / "consts.rs", DATA / "zone0.dtb"
@@ -204,19 +203,17 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
 def test_a_place_stands_for_the_files_that_it_names(elf: Path, tmp_path: Path) -> None:
     place = Place(
         name="desk",
-        images={"tree": Image(path=DTB, address=0x10000000)},
+        images={"root_dtb": Image(path=DTB, address=0x10000000)},
         uboot=UBootSettings(boot="bootm 0x500000"),
         ssh=SshSettings(key=Path("key"), host_key="ssh-ed25519 AAAA"),
         hypervisor=HypervisorSettings(elf=elf, board_rs=BOARD, consts_rs=tmp_path / "none.rs"),
-        root_linux=RootLinuxSettings(device_tree="tree"),
     )
     known = read_map(MapInputs(place=place, consts_rs=CONSTS))
     assert known.hypervisor is not None
     assert known.hypervisor.range == Range(0x500000, 0x4AE6000)
     assert {region.source.partition(" ")[0] for region in known.of(Use.RESERVED)} == {str(DTB)}
     assert known.notes[:1] == (f"place desk: hypervisor.consts_rs: {tmp_path / 'none.rs'} is not there.",)
-    other = replace(place, root_linux=RootLinuxSettings())
-    assert read_map(MapInputs(place=other)).of(Use.RESERVED) == (), "no image of that name"
+    assert read_map(MapInputs(place=place, elf=tmp_path / "hvisor", consts_rs=CONSTS)) == known
 
 
 def test_sources_that_disagree_on_the_hypervisor_are_told(elf: Path) -> None:
