@@ -199,7 +199,7 @@ class _Drawing:
             fill = _COLOURS[box.kind] if box.kind in (Kind.UNCOVERED, Kind.WRONG) else "#212529"
             name = self._text(left + 18, y - 2, _short(box.name), weight=bold, fill=fill)
             said = {"dx": "6", "font-size": "9", "font-weight": "normal", "fill": "#868e96"}
-            ET.SubElement(name, "tspan", said).text = format_size(box.range.size)
+            ET.SubElement(name, "tspan", said).text = f" {format_size(box.range.size)}"
             self._text(left + 18, y + 10, str(box.range), size=9, family="monospace", fill="#495057")
         if left_out:
             self._text(left + 18, _TOP + _HEIGHT + 12, f"and {len(left_out)} more", fill="#868e96")
