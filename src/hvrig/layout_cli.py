@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from rich.console import Console
 
 from hvrig.lab.places import load_place
 from hvrig.layout.inputs import Known, MapInputs, read_inputs
 from hvrig.layout.rules import check as check_rules
+from hvrig.layout_map import print_map, write_svg
 from hvrig.layout_report import to_text
 from hvrig.model.errors import UsageError
 from hvrig.model.memory import Range
 from hvrig.model.run import DEFAULT_PLACES
+from hvrig.pipeline import with_images
 
 _file = click.Path(dir_okay=False, path_type=Path)
 _folder = click.Path(file_okay=False, path_type=Path)
@@ -97,7 +100,8 @@ def map_inputs(place: str | None, places: Path, **files: Any) -> MapInputs:
             "Give some of --elf, --uimage, --linker-ld, --range, --dtb, --dts, --board-rs, --consts-rs, --zone-json, "
             "--place; --help describes them.",
         )
-    return MapInputs(place=load_place(places, place) if place is not None else None, **files)
+    found = None if place is None else with_images(load_place(places, place), lambda text: click.echo(text, err=True))
+    return MapInputs(place=found, **files)
 
 
 def known_from(**options: Any) -> Known:
@@ -112,14 +116,18 @@ def layout() -> None:
 
 @layout.command()
 @input_options
-def check(**options: Any) -> NoReturn:
+@click.option("--svg", type=_file, help="Draw the memory map into this SVG file.")
+def check(svg: Path | None, **options: Any) -> NoReturn:
     """Check every rule of the memory layout that the given files allow.
 
     Exit status: 0 all checked and clean, 1 findings, 2 usage or unreadable input, 4 clean but incomplete.
     """
     known = known_from(**options)
     report = check_rules(board_name(**options), known.memory, known.facts)
+    print_map(report, Console())
     click.echo(to_text(report), nl=False)
+    if svg is not None:
+        write_svg(report, svg)
     sys.exit(report.exit_status)
 
 

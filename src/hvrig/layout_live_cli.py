@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 from rich.console import Console as RichConsole
 
+from hvrig.layout_map import print_map, write_svg
 from hvrig.layout_report import to_text
 from hvrig.model.evidence import Cause
 from hvrig.model.run import DEFAULT_ARTIFACTS, DEFAULT_PLACE, DEFAULT_PLACES, EXIT_INTERRUPTED, RunOptions
@@ -35,6 +36,7 @@ from hvrig.terminal import Terminal
     envvar="HVRIG_PLACES",
     help="The labgrid environment that describes the places.",
 )
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the memory map into this SVG file.")
 @click.option("--keep-on", is_flag=True, help="Leave the board powered.")
 @click.option(
     "--artifacts",
@@ -43,7 +45,7 @@ from hvrig.terminal import Terminal
     show_default=True,
     help="Where the folder with the evidence is made.",
 )
-def live(place: str, places: Path, keep_on: bool, artifacts: Path) -> NoReturn:
+def live(place: str, places: Path, svg: Path | None, keep_on: bool, artifacts: Path) -> NoReturn:
     """Boot the place's board, and check the memory layout of what really runs.
 
     Asks the running kernel (/proc/iomem), its device tree (/sys/firmware/fdt), and what the hypervisor printed of
@@ -57,7 +59,10 @@ def live(place: str, places: Path, keep_on: bool, artifacts: Path) -> NoReturn:
     with Terminal(RichConsole(stderr=True)) as observer:
         result = look_at_layout(prepare_place(options), options, observer)
     if result.report is not None:
+        print_map(result.report, RichConsole())
         click.echo(to_text(result.report), nl=False)
+        if svg is not None:
+            write_svg(result.report, svg)
     if result.failed is None:
         assert result.report is not None
         sys.exit(result.report.exit_status)

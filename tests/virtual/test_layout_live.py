@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,10 @@ def layout_json(folder: Path) -> dict[str, Any]:
 
 
 def test_a_board_with_everything_reserved_is_clean(tmp_path: Path) -> None:
-    done = look(tmp_path, "--place", "virtual")
-    assert (done.returncode, done.stdout) == (0, "virtual: no findings; rules checked: 1, 2, 9\n"), done.stderr
+    done = look(tmp_path, "--place", "virtual", "--svg", str(tmp_path / "map.svg"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("\nvirtual: no findings; rules checked: 1, 2, 9\n")
+    assert "NOT RESERVED" not in done.stdout + (tmp_path / "map.svg").read_text(encoding="utf-8")
     assert layout_json(tmp_path)["findings"] == []
     assert "memory layout, by the files: no findings" in done.stderr
 
@@ -45,6 +48,8 @@ def test_an_overlap_is_found_with_its_mend(tmp_path: Path, place: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "rule 9, live-system-ram" in done.stdout
     assert NODE in done.stdout
+    assert "\x1b" not in done.stdout
+    assert re.search(r"NOT RESERVED +!{20,} +0x40[8a]00000-0x449e6000\n", done.stdout)
     said = layout_json(tmp_path)
     assert [finding["number"] for finding in said["findings"]] == [1, 2, 9]
     assert said["exit_status"] == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -139,7 +140,7 @@ def test_svg_labels_do_not_overlap() -> None:
         columns.setdefault(f"{text.get('x')}{text.get('text-anchor')}", []).append(float(text.get("y", "0")))
     for ys in columns.values():
         ys.sort()
-        assert all(b - a >= 11.9 for a, b in zip(ys, ys[1:], strict=False)), ys
+        assert all(b - a >= 11.9 for a, b in pairwise(ys)), ys
 
 
 def test_names_do_not_act() -> None:
