@@ -37,6 +37,13 @@ _FOUR = rb"(?<!\A {8})(?<!\A {12})(?<!\A {16})"
 _INSIDE = rb"\A {1,8}"
 # A number outside of structures is followed by one of these, if it is whole.
 _AFTER = rb"(?=[,\s!)])"
+# What can be left of a log line's head, or of its colours, that lost bytes or took some in.
+HEAD_REMAINS = rb"\(hvisor|hvisor::|(?:ERROR|WARN) {1,3}(?:CPU)?\d|[:\d]\) |\[\d{0,2}m |\) (?:[Zz]one \d{1,3} )?\Z"
+# What stands before a line, or a log line in it, that a tool shows from a file: grep's file name, with or without line
+# number, or the level in brackets of `dmesg -r` and pstore. A compiler's line has a column, hvisor's own errors name a
+# source: their ends are their own, and a fault can break them.
+_FILE = rb"(?:/[A-Za-z][\w./+~-]*|[\w./+~-]*\w\.(?!rs:)[A-Za-z]\w{0,7})"
+SHOWN = rb"\A(?:" + _FILE + rb":(?:(?!\d{1,7}:\d{1,5}[:\]])\S.*)?|<\d{1,3}>)\Z"
 # Where a Rust panic was, as newer ones print it; `_IN_PLACE` takes brackets around file, line and column.
 _IN_PLACE = rb"(?:'.{1,400}?', )?%b[\w./-]{1,200}%b:%b\d{1,7}%b:%b\d{1,5}%b:?\s*\Z"
 _PLACE = _IN_PLACE % ((b"",) * 6)
@@ -65,6 +72,13 @@ class Field:
     below: tuple[tuple[bytes, bytes], ...] = ()
 
 
+# Where hvisor made an error: `[src/memory/mmio.rs:110:13] Invalid argument`.
+_ERROR_AT: Mapping[str, Field] = {
+    "file": Field(rb"\[([\w./-]{1,200}):\d{1,7}:\d{1,5}\]", FieldType.TEXT, required=False),
+    "line": Field(rb"\[[\w./-]{1,200}:(\d{1,7}):\d{1,5}\]", required=False),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """One kind of fault or fact.
@@ -79,6 +93,8 @@ class Kind:
     zone_in_head: it stands before the fields.
     target: who logs it; in a report of the kind, the beginning of another one.
     line_is_message: the line itself, without its prefix, is the field `message`.
+    proof: words without any remains of a log line's head are somebody's notes, a source or an echo, unless so many
+    fields follow, or a line of its own matches `proved_by`.
     """
 
     name: str
@@ -99,6 +115,8 @@ class Kind:
     zone_in_head: bool = False
     target: bytes | None = None
     line_is_message: bool = True
+    proof: int = 1
+    proved_by: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +184,7 @@ KINDS: tuple[Kind, ...] = (
         zone_in_head=True,
         target=rb"hvisor::memory::mmio:\d",
         line_is_message=False,
+        proof=2,
     ),
     Kind(
         name=MMIO_HANDLER_ERROR,
@@ -176,10 +195,7 @@ KINDS: tuple[Kind, ...] = (
         meaning="An access that the hypervisor had to handle for a zone failed. With LOG=error this is all that is "
         "printed of an unhandled MMIO fault.",
         remedy="Build hvisor with LOG=warn or more to see the address; then as for unhandled-mmio-fault.",
-        fields={
-            "file": Field(rb"\[([\w./-]{1,200}):\d{1,7}:\d{1,5}\]", FieldType.TEXT, required=False),
-            "line": Field(rb"\[[\w./-]{1,200}:(\d{1,7}):\d{1,5}\]", required=False),
-        },
+        fields=_ERROR_AT,
     ),
     Kind(
         name=HYPERVISOR_PANIC,
@@ -219,21 +235,31 @@ KINDS: tuple[Kind, ...] = (
             Words(b"can_unwind: true,", before=_INSIDE, last=True),
             Words(b"force_no_backtrace: false,", before=_INSIDE, last=True),
             Words(b"location: Location {", before=_INSIDE),
-            Words(b"root zone has some error", before=_UNQUOTED + rb"(?: {1,8}(?:message: )?)?"),
+            # Alone in its line, or as the field `message`.
+            Words(
+                b"root zone has some error",
+                tail=(rb"[,\r]",),
+                before=_UNQUOTED + rb"(?: {1,8}(?:message: )?)?",
+                alone=True,
+            ),
         ),
         short=rb"panicked at",
         zone=rb"[Zz]one (\d{1,3}) has|root zone has",
         target=rb"hvisor::panic:\d",
         line_is_message=False,
+        proof=2,
+        proved_by=rb"\A {4}(?:can_unwind: true|force_no_backtrace: false|location: Location \{|payload: Any|"
+        rb"message: Some\()",
     ),
     Kind(
         name="el2-exception",
         origin=Origin.HYPERVISOR,
         words=(
-            Words(b"EL2 Exception: ", before=_UNQUOTED, bare=True),
+            # `Data Abort`, `Instruction Abort`, `EC=0x...`
+            Words(b"EL2 Exception: ", tail=(rb"[DIE]", rb"[anC]", rb"[ts=]"), before=_UNQUOTED, bare=True, alone=True),
             Words(b"Unsupported Exception EC", before=_UNQUOTED),
-            Words(b"Unsupported Exit:", before=_UNQUOTED),
-            Words(b"irq not handle from el2", before=_UNQUOTED),
+            Words(b"Unsupported Exit:", before=_UNQUOTED, alone=True),
+            Words(b"irq not handle from el2", before=_UNQUOTED, alone=True),
         ),
         sample="EL2 Exception: Data Abort, ELR_EL2: 0x40412340, ESR_EL2: 0x96000045, FAR_EL2: 0xdeadbeef000",
         meaning="The hypervisor itself took an exception, or a zone one that the hypervisor has no handler for.",
@@ -242,6 +268,7 @@ KINDS: tuple[Kind, ...] = (
             "elr": Field(rb"ELR(?:_EL2)?[:=] ?" + _HEX + _AFTER, required=False),
             "esr": Field(rb"ESR(?:_EL2)?[:=] ?" + _HEX + _AFTER, required=False),
             "far": Field(rb"FAR(?:_EL2)?[:=] ?" + _HEX + _AFTER, required=False),
+            "ec": Field(rb"\bEC[:=] ?" + _HEX + _AFTER, required=False),
         },
     ),
     Kind(
@@ -253,6 +280,7 @@ KINDS: tuple[Kind, ...] = (
         "Invalid argument",
         meaning="The hypervisor refused a call of hvisor.ko or hvisor-tool.",
         remedy="Check that hvisor, hvisor.ko and hvisor-tool are of one version, and the zone's JSON.",
+        fields=_ERROR_AT,
     ),
     Kind(
         name="instruction-fetch-failure",
@@ -261,6 +289,10 @@ KINDS: tuple[Kind, ...] = (
         sample="[ERROR 0] (hvisor::arch::aarch64::trap:205) Failed to fetch instruction at 0x50fd22c8",
         meaning="A zone executed at an address that stage 2 does not map.",
         remedy="Check the zone's RAM regions, the entry point, and the hypervisor's reservation.",
+        fields={
+            "address": Field(rb"\bat " + _HEX + _AFTER, required=False),
+            "elr": Field(rb"ELR(?:_EL2)?[:=] ?" + _HEX + _AFTER, required=False),
+        },
     ),
     Kind(
         name="zone-error",
@@ -270,6 +302,7 @@ KINDS: tuple[Kind, ...] = (
         meaning="The hypervisor gave a zone up.",
         remedy="The reason stands above it on the UART: begin with the first finding.",
         zone=rb"[Zz]one (\d{1,3}) has",
+        proved_by=rb"\A(?:[Zz]one)? ?\d{0,3} has some error, please shut down it\s*\Z",
     ),
     Kind(
         name=KERNEL_PANIC,
@@ -410,8 +443,9 @@ KINDS: tuple[Kind, ...] = (
         name="u-boot-exception",
         origin=Origin.BOARD,
         words=(
-            Words(b'"Synchronous Abort" handler', before=_UNQUOTED),
-            Words(b'"Error" handler, esr 0x', before=_UNQUOTED + rb"(?:Bad mode in )?"),
+            # With a digit: U-Boot's binary has its format, `esr 0x%08lx`.
+            Words(b'"Synchronous Abort" handler, esr 0x', tail=(rb"[0-9a-f]",), before=_UNQUOTED),
+            Words(b'"Error" handler, esr 0x', tail=(rb"[0-9a-f]",), before=_UNQUOTED + rb"(?:Bad mode in )?"),
         ),
         sample='"Synchronous Abort" handler, esr 0x96000004',
         meaning="U-Boot, or what it has just started with its own exception vectors still in place, took an "
@@ -482,18 +516,18 @@ MARKS: tuple[MarkWords, ...] = (
     MarkWords(mark=Mark.SPL, words=Words(b"U-Boot SPL 20", before=_LINE), step=3),
     MarkWords(
         mark=Mark.UBOOT_BANNER,
-        # U-Boot's command `version` prints the banner, too.
+        # It comes behind an empty line; in a binary's strings it does not. The command `version` prints it, too.
         words=Words(
             b"U-Boot 20",
             tail=(rb"\d", rb"\d", rb"\.", rb"\d", rb"\d", rb"[ +.-]"),
             before=_LINE,
-            unless=rb"version\s{1,4}",
+            unless=rb"[^\r\n]\r{0,3}\n|version[^\n]{0,80}\s{1,4}",
         ),
         step=4,
     ),
     MarkWords(mark=Mark.AUTOBOOT, words=Words(b" to stop autoboot", before=rb"Hit .{0,20}key")),
     MarkWords(mark=Mark.STARTING_KERNEL, words=Words(b"Starting kernel ...", before=_LINE)),
-    MarkWords(mark=Mark.HYPERVISOR_HELLO, words=Words(b"Hello, start HVISOR")),
+    MarkWords(mark=Mark.HYPERVISOR_HELLO, words=Words(b"Hello, start HVISOR at 0x")),
     MarkWords(
         mark=Mark.CPU_ENTERED,
         words=Words(b" has entered.", before=rb"(?:Primary|Secondary) CPU \d{1,3}"),

@@ -50,17 +50,21 @@ class Report:
     """Collects a report's lines; `finding` says what they came to, however many survived.
 
     offset: of its first byte in the raw stream. t: when its words came. cpu: of its log line's prefix.
-    whole: its words came in one piece.
+    whole: its words came in one piece. proof: so many fields must come before it is believed at all.
     """
 
-    def __init__(self, kind: Kind, *, offset: int, t: float, cpu: int | None, words: int, whole: bool = True) -> None:
+    def __init__(
+        self, kind: Kind, *, offset: int, t: float, cpu: int | None, words: int, whole: bool = True, proof: int = 0
+    ) -> None:
         self.kind = kind
         self.offset = offset
         self.t = t
         self.cpu = cpu
         self.words_seen = {words}
         self.lines = 0
+        self.announced = False
         self.alarmed = False
+        self._proof = proof
         self._room = _LINE_BYTES if kind.max_lines == 1 else _REPORT_BYTES
         self._lines_left = kind.max_lines
         self._text = b""
@@ -84,6 +88,11 @@ class Report:
     def room(self) -> int:
         """Bytes that may still come before the report is cut; at least 1 while it is open."""
         return self._room
+
+    @property
+    def proven(self) -> bool:
+        """Whether it is believed: somebody's notes have a fault's words, but not its fields."""
+        return len(self._taken) >= self._proof
 
     @property
     def complete(self) -> bool:
@@ -173,6 +182,8 @@ class Report:
         self._room -= len(piece)
         kept = _SPIN.sub(b"", piece)
         self._text += kept[: _EXCERPT_BYTES - len(self._text)]
+        if self._proof and self.kind.proved_by is not None and _compiled(self.kind.proved_by).search(kept):
+            self._proof = 0
         self._read(kept, _SPIN_IN_TEXT.sub(b"", piece) if b"\x08" in piece else kept)
         short = self._begins_short(kept)
         self._short = self._short or short

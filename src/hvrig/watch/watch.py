@@ -32,6 +32,8 @@ _KERNEL_PANIC_WITHIN = 16384
 _LINES_AFTER = 8
 # Between a log line's prefix and its second words stand so many bytes at most, where the first have lost some.
 _BROKEN_WORDS = 120
+# So far above words its log line's head may stand, with what was written between.
+_HEAD_ABOVE = 160
 # So near behind a report that was closed too early, its own later lines begin no new one.
 _AFTERMATH = 2048
 
@@ -84,6 +86,9 @@ _FAULT_PREFIX = re.compile(
 )
 _FACT_PREFIX = re.compile(rb"\[INFO {1,3}(?P<cpu>\d{1,3})\]|" + _STAMP + rb" INFO {1,2}CPU(?P<CPU>\d{1,3})")
 _COMPLAINS_PREFIX = re.compile(_COMPLAINT + rb" \Z")
+_HEAD_REMAINS = re.compile(catalogue.HEAD_REMAINS)
+_SHOWN = re.compile(catalogue.SHOWN)
+_STAMPED = re.compile(_STAMP)
 # The last of a line.
 _LEVEL = re.compile(
     rb"(?:\[(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]| (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}))"
@@ -154,6 +159,7 @@ class Watch:
         self._suspect: _Suspect | None = None
         self._closed: deque[tuple[Report, int]] = deque(maxlen=_OPEN_REPORTS)  # the last, and where each was closed
         self._kernel_fault: int | None = None  # offset of the last one that was no panic
+        self._stamped = False  # this boot's kernel prints timestamps
         self._layout: Finding | None = None
         self._layout_told = False
 
@@ -206,10 +212,15 @@ class Watch:
         if begin is None:
             return
         words, meaning = _TABLE[hit.index]
+        stamped = _STAMPED.search(line.text, begin) is not None
         if isinstance(meaning, MarkWords):
+            if _is_shown(line, begin):
+                return
             said = line.text + self._text[hit.start : hit.end]
             self._mark(meaning, said, start, end, t, events)
+            self._stamped = stamped if meaning.mark is Mark.LINUX_BOOTING else self._stamped
             return
+        suspected = self._suspect is not None
         origin = meaning.origin if isinstance(meaning, Kind) else Origin.HYPERVISOR
         prefixes = _COMPLAINS_PREFIX if isinstance(meaning, _Suspicious) else _PREFIXES[origin]
         prefix = None if words.bare else prefixes.search(line.text, max(0, len(line.text) - 256))
@@ -226,19 +237,28 @@ class Watch:
             elif self._suspect is not None and self._is_suspects(hit, meaning):
                 lead, cpu, whole = self._suspect.lead, self._suspect.cpu, False
                 self._suspect = None
+        if _is_shown(line, len(line.text) - (start - lead)):
+            return
         if isinstance(meaning, _Suspicious):
             if self._suspect is not None:
                 self._pursue(start, t, events, last=True)
             self._suspect = _Suspect(lead, end, cpu, end)
             return
+        if meaning.origin is Origin.KERNEL and self._stamped and not stamped:
+            return
+        proof = 0
+        if meaning.origin is Origin.HYPERVISOR and not (words.alone or suspected or prefix or _has_head(line)):
+            proof = meaning.proof
         if meaning.origin is Origin.HYPERVISOR and hit.index not in _LATE:
             self._suspect = None
         if hit.index in _LATE:
             if not self._knows(words, hit.index, meaning, start):
                 lead = start - (len(line.text) - begin)
-                self._begin_report(meaning, hit.index, lead, None, t, events, whole=False)
+                if any(each.proven for each in self._near(meaning, start)):
+                    proof = 0  # woven with that one
+                self._begin_report(meaning, hit.index, lead, None, t, events, whole=False, proof=proof)
         elif not whole or not self._belongs_to_open_report(words, hit.index, meaning, cpu, t, events):
-            self._begin_report(meaning, hit.index, lead, cpu, t, events, whole=whole)
+            self._begin_report(meaning, hit.index, lead, cpu, t, events, whole=whole, proof=proof)
 
     def _knows(self, words: Words, index: int, kind: Kind, start: int) -> bool:
         """Whether words from a report's inside belong to one that is open, or was closed just before them."""
@@ -328,6 +348,7 @@ class Watch:
         offset = self._escapes.offset_of(start)
         if turn.begins:
             self._end_chapter(start, t, events)
+            self._stamped = False
         if turn.reset_in is not None:
             events.append(Alarm(catalogue.UNEXPECTED_RESET, Origin.BOARD, offset, t))
             events.append(
@@ -396,6 +417,7 @@ class Watch:
         events: list[WatchEvent],
         *,
         whole: bool = True,
+        proof: int = 0,
     ) -> Report:
         if self._open and self._piece < start:
             self._open[-1].cut(self._text[self._piece - self._base : start - self._base])
@@ -404,23 +426,29 @@ class Watch:
             for before in [each for each in self._open if each.kind.origin is Origin.HYPERVISOR and each.cpu == cpu]:
                 self._end_soon(before, t, events)
         if len(self._open) == _OPEN_REPORTS:
-            self._close(self._open[0], t, events)
+            self._close(next((each for each in self._open if not each.proven), self._open[0]), t, events)
         self._piece = max(self._piece, start)
-        report = Report(kind, offset=self._escapes.offset_of(start), t=t, cpu=cpu, words=words, whole=whole)
+        offset = self._escapes.offset_of(start)
+        report = Report(kind, offset=offset, t=t, cpu=cpu, words=words, whole=whole, proof=proof)
         if words >= 0 and _TABLE[words][0].second:
             report.begin_structure()
         self._open.append(report)
-        if kind.origin is Origin.FACT:
-            return report
+        if report.proven and kind.origin is not Origin.FACT:
+            self._announce(report, t, events)
+        return report
+
+    def _announce(self, report: Report, t: float, events: list[WatchEvent]) -> None:
+        """Let a fault be known: it counts from here on."""
+        report.announced = True
+        kind = report.kind
         if kind.name in (catalogue.MMIO_FAULT, catalogue.MMIO_HANDLER_ERROR):
-            answered = _TABLE[words][0] is catalogue.HANDLE_ACCESS
-            self._incidents.append(_Incident(report.offset, cpu, answered))
+            answered = any(_TABLE[words][0] is catalogue.HANDLE_ACCESS for words in report.words_seen)
+            self._incidents.append(_Incident(report.offset, report.cpu, answered))
         if kind.origin is Origin.KERNEL and kind.name not in (catalogue.KERNEL_PANIC, catalogue.OOM_KILL):
             self._kernel_fault = report.offset
-        if self._tally.alarm(kind.name, cpu):
+        if self._tally.alarm(kind.name, report.cpu):
             report.alarmed = True
             events.append(Alarm(kind.name, kind.origin, report.offset, t))
-        return report
 
     def _read_lines(self, until: int, t: float, events: list[WatchEvent]) -> None:
         """Hand the text before position `until` to the open reports, as far as it is whole lines or full."""
@@ -437,7 +465,10 @@ class Watch:
             line = self._text[first:last]
             if newline >= 0 and len(self._open) > 1:
                 report = self._owner(line)
-            if report.take(line):
+            done = report.take(line)
+            if report.proven and not report.announced and report.kind.origin is not Origin.FACT:
+                self._announce(report, t, events)
+            if done:
                 self._close(report, t, events)
 
     def _owner(self, line: bytes) -> Report:
@@ -466,6 +497,8 @@ class Watch:
 
     def _close(self, report: Report, t: float, events: list[WatchEvent]) -> None:
         self._open.remove(report)
+        if not report.proven:
+            return
         self._closed.append((report, self._piece))
         finding = report.finding()
         if finding.kind == catalogue.LAYOUT:
@@ -478,6 +511,8 @@ class Watch:
         finding = replace(finding, tied_to=self._cause_of(finding))
         if not self._tally.add(finding):
             return
+        if not report.announced:
+            self._announce(report, t, events)
         if not report.alarmed:
             events.append(Alarm(finding.kind, finding.origin, finding.offset, t))
         events.append(finding)
@@ -543,3 +578,20 @@ def _cpu_of(prefix: re.Match[bytes]) -> int | None:
 def _may_be_same(one: int | None, other: int | None) -> bool:
     """Whether two CPU numbers, either of which may be unknown, can mean the same CPU."""
     return one is None or other is None or one == other
+
+
+def _is_shown(line: _Line, begin: int) -> bool:
+    """Whether a tool shows what begins at `begin` of a line, from a file; the line's own beginning must be known."""
+    known = bool(line.above) or len(line.text) < _CONTEXT
+    return known and begin > 0 and _SHOWN.match(line.text[:begin]) is not None
+
+
+def _has_head(line: _Line) -> bool:
+    """Whether something is left of a log line's head before the words, in their line or just above it."""
+    if _HEAD_REMAINS.search(line.text, max(0, len(line.text) - 256)):
+        return True
+    heads = list(_HEAD_REMAINS.finditer(line.above, max(0, len(line.above) - _HEAD_ABOVE)))
+    if not heads:
+        return False
+    start = line.above.rfind(b"\n", 0, heads[-1].start()) + 1
+    return _SHOWN.match(line.above[start : heads[-1].start()]) is None

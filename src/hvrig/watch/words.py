@@ -21,6 +21,7 @@ class Words:
     that are common.
     unless: a pattern that the text above the line must not end with.
     bare: printed without a log line's prefix.
+    alone: nothing else in its report could prove it, so that it counts without a prefix, too.
     second: stand behind the kind's first words, in the same line.
     last: stand behind all of the kind's fields.
     """
@@ -31,6 +32,7 @@ class Words:
     near: tuple[bytes, ...] = ()
     unless: bytes = b""
     bare: bool = False
+    alone: bool = False
     second: bool = False
     last: bool = False
 

@@ -265,7 +265,8 @@ def test_a_second_different_fault_on_a_cpu_has_an_alarm_too() -> None:
 
 
 def test_what_the_board_sends_cannot_control_a_terminal() -> None:
-    (fault,) = faults(fed([b"hypercall error: \x1b]0;title\x07\x9b31m\x1b[2J\x00\x08::error::x\r\n"]))
+    head = b"[ERROR 0] (hvisor::arch::aarch64::trap:290) "
+    (fault,) = faults(fed([head + b"hypercall error: \x1b]0;title\x07\x9b31m\x1b[2J\x00\x08::error::x\r\n"]))
     assert re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", fault.excerpt + str(fault.fields)) is None
 
 
