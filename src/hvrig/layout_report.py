@@ -1,56 +1,155 @@
-"""What a check of a board's memory layout came to, for a person.
+"""What a check of memory layouts came to, for a person, as JSON, and as annotations of a GitHub workflow.
 
 Names of files and nodes come from the inputs, and are made harmless (decision 9).
 """
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
-from hvrig.model.harmless import harmless
+from hvrig.layout.source_text import place_of
+from hvrig.model.errors import UsageError
+from hvrig.model.harmless import harmless, harmless_tree, workflow_command
 from hvrig.model.layout import LayoutFinding, LayoutReport, Rule, Stretch
+from hvrig.model.memory import Range
+
+SCHEMA = "hvrig-layout/1"
 
 _WIDTH = 100
 _RANGE = re.compile(r"(0x[0-9a-f]+) - (?=0x)")
+_INCOMPLETE = 4
 
 
-def to_text(report: LayoutReport) -> str:
-    """The findings with their mends, then what was not checked, then one line that says what it came to."""
-    lines = [harmless(line, keep_newlines=False) for line in _lines(report)]
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True)
+class Unreadable:
+    """A board whose inputs could not be read."""
+
+    board: str
+    error: UsageError
 
 
-def _lines(report: LayoutReport) -> Iterator[str]:
+@dataclass(frozen=True)
+class Checked:
+    """What checking one or more boards came to."""
+
+    reports: tuple[LayoutReport, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """0 all checked and clean, 1 findings, 2 unreadable input, 4 clean but incomplete."""
+        if self.unreadable:
+            return 2
+        statuses = {report.exit_status for report in self.reports}
+        return 1 if 1 in statuses else max(statuses, default=0)
+
+
+def to_text(checked: Checked) -> str:
+    """The findings with their mends, what was not checked, then a line a board that says what it came to."""
+    lines: list[str] = []
+    several = len(checked.reports) + len(checked.unreadable) > 1
+    for report in checked.reports:
+        part = list(_report_lines(report))
+        if several and part:
+            lines += [report.board, "=" * len(report.board)]
+        lines += part + ([""] if several and part else [])
+    lines += [_summary(report) for report in checked.reports]
+    lines += [f"{failed.board}: cannot be read" for failed in checked.unreadable]
+    if several:
+        lines.append(_total(checked))
+    return "".join(harmless(line, keep_newlines=False).rstrip() + "\n" for line in lines)
+
+
+def to_json(checked: Checked) -> str:
+    """One document (docs/layout-check.md); addresses and sizes are texts, since they may need all of 64 bits."""
+    document = {
+        "schema": SCHEMA,
+        "exit_status": checked.exit_status,
+        "boards": [_report_fields(report) for report in checked.reports],
+        "unreadable": [
+            {"board": failed.board, "message": failed.error.message, "remedy": failed.error.remedy}
+            for failed in checked.unreadable
+        ],
+    }
+    return json.dumps(harmless_tree(document), indent=2) + "\n"
+
+
+def to_github(checked: Checked) -> str:
+    """An annotation a finding, at the line to mend; what was not checked, and what could not be read, as well."""
+    lines: list[str] = []
+    for report in checked.reports:
+        for finding in report.findings:
+            where = place_of(main_stretch(finding).source)
+            properties = {"file": where.file}
+            if where.line is not None:
+                properties["line"] = str(where.line)
+            properties["title"] = f"{report.board}: {_named([finding.rule])}"
+            lines.append(workflow_command("error", properties, "\n".join(_sentences(finding))))
+        for why, remedy, rules in _unchecked(report):
+            title = {"title": f"{report.board}: not checked: {_named(rules)}"}
+            lines.append(workflow_command("notice", title, f"{why} {remedy}"))
+    for failed in checked.unreadable:
+        text = f"{failed.error.message}\n{failed.error.remedy}"
+        lines.append(workflow_command("error", {"title": f"{failed.board}: cannot be read"}, text))
+    return "".join(f"{line}\n" for line in lines)
+
+
+REPORTS: Mapping[str, Callable[[Checked], str]] = {"text": to_text, "json": to_json, "github": to_github}
+
+
+def main_stretch(finding: LayoutFinding) -> Stretch:
+    """The stretch to be mended first, of those that stand in a file."""
+    in_files = (stretch for stretch in finding.stretches if _is_in_file(stretch))
+    return next(in_files, finding.stretches[0])
+
+
+def _is_in_file(stretch: Stretch) -> bool:
+    where = place_of(stretch.source)
+    return where.line is not None or bool(where.node)
+
+
+def _report_lines(report: LayoutReport) -> Iterator[str]:
     for finding in report.findings:
         yield from _finding(finding)
         yield ""
     for note in report.memory.notes:
         yield from _wrapped("note: ", note)
-    grouped: dict[tuple[str, str], list[Rule]] = {}
-    for one in report.unchecked:
-        grouped.setdefault((one.why, one.remedy), []).append(one.rule)
-    for (why, remedy), rules in grouped.items():
+    for why, remedy, rules in _unchecked(report):
         yield from _wrapped(f"not checked: {_named(rules)}: ", f"{why} {remedy}")
-    yield _summary(report)
 
 
 def _finding(finding: LayoutFinding) -> Iterator[str]:
-    where = finding.stretches[0].source if finding.stretches else ""
-    yield f"{where}: rule {finding.rule.number}, {finding.rule.value}"
+    yield f"{finding.stretches[0].source}: {_named([finding.rule])}"
     yield from _wrapped("    ", finding.what)
     yield from (f"        {line}" for line in _table(finding.stretches))
     yield from _wrapped("    On the board: ", finding.consequence)
     in_file = f" [{finding.mend.file}]" if finding.mend.file else ""
     yield from _wrapped("    Mend: ", finding.mend.what + in_file)
-    for line in finding.mend.text.splitlines():
-        yield ("        " + line.expandtabs(4)).rstrip()
+    yield from (f"        {line.expandtabs(4)}" for line in finding.mend.text.splitlines())
+
+
+def _sentences(finding: LayoutFinding) -> list[str]:
+    said = [finding.what, f"On the board: {finding.consequence}", f"Mend: {finding.mend.what}", finding.mend.text]
+    return [text for text in said if text]
+
+
+def _unchecked(report: LayoutReport) -> list[tuple[str, str, list[Rule]]]:
+    """Why, what to give, and the rules: those with the same reason together."""
+    grouped: dict[tuple[str, str], list[Rule]] = {}
+    for one in report.unchecked:
+        rules = grouped.setdefault((one.why, one.remedy), [])
+        if one.rule not in rules:
+            rules.append(one.rule)
+    return [(why, remedy, rules) for (why, remedy), rules in grouped.items()]
 
 
 def _table(stretches: tuple[Stretch, ...]) -> Iterator[str]:
     rows = [(str(stretch.range), stretch.name, stretch.source) for stretch in stretches]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)] if rows else [0, 0]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return (f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}" for row in rows)
 
 
@@ -79,3 +178,59 @@ def _summary(report: LayoutReport) -> str:
     said = f"{report.board}: {count or 'no'} finding{'' if count == 1 else 's'}; rules checked: {rules}"
     missing = sorted({one.rule.number for one in report.unchecked})
     return said + (f"; not, or not wholly: {', '.join(map(str, missing))}" if missing else "")
+
+
+def _total(checked: Checked) -> str:
+    statuses = [report.exit_status for report in checked.reports]
+    counts = (
+        (statuses.count(1), "with findings"),
+        (statuses.count(_INCOMPLETE), "without, but not wholly checked"),
+        (statuses.count(0), "clean"),
+        (len(checked.unreadable), "not readable"),
+    )
+    return f"{len(statuses) + len(checked.unreadable)} boards: " + ", ".join(f"{n} {what}" for n, what in counts if n)
+
+
+def _report_fields(report: LayoutReport) -> Mapping[str, object]:
+    hypervisor = report.memory.hypervisor
+    return {
+        "board": report.board,
+        "exit_status": report.exit_status,
+        "hypervisor": None
+        if hypervisor is None
+        else {"name": hypervisor.name, **_range_fields(hypervisor.range), **_source_fields(hypervisor.source)},
+        "checked": [_rule_fields(rule) for rule in report.checked],
+        "findings": [_finding_fields(finding) for finding in report.findings],
+        "unchecked": [
+            {"rule": _rule_fields(one.rule), "why": one.why, "remedy": one.remedy} for one in report.unchecked
+        ],
+        "notes": list(report.memory.notes),
+    }
+
+
+def _finding_fields(finding: LayoutFinding) -> Mapping[str, object]:
+    return {
+        "rule": _rule_fields(finding.rule),
+        "zone": finding.zone,
+        "what": finding.what,
+        "stretches": [
+            {"name": stretch.name, **_range_fields(stretch.range), **_source_fields(stretch.source)}
+            for stretch in finding.stretches
+        ],
+        "wrong": [_range_fields(part) for part in finding.wrong],
+        "consequence": finding.consequence,
+        "mend": {"what": finding.mend.what, "text": finding.mend.text, "file": finding.mend.file},
+    }
+
+
+def _rule_fields(rule: Rule) -> Mapping[str, object]:
+    return {"number": rule.number, "name": rule.value}
+
+
+def _range_fields(part: Range) -> Mapping[str, str]:
+    return {"start": f"{part.start:#x}", "end": f"{part.end:#x}", "size": f"{part.size:#x}"}
+
+
+def _source_fields(source: str) -> Mapping[str, object]:
+    where = place_of(source)
+    return {"file": where.file, "line": where.line, "node": where.node}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from hvrig.model.finding import Confidence, Finding, Origin, Severity
-from hvrig.model.harmless import harmless
+from hvrig.model.harmless import harmless, harmless_tree, workflow_command
 from hvrig.model.memory_map import Explanation
 from hvrig.report.findings import finding_fields, other_fields, shown_access
 from hvrig.scan import STDIN, Scanned, ScannedFile
@@ -150,17 +150,11 @@ class GithubReport:
     def _command(self, level: str, file: str, line: int | None, title: str, text: str) -> None:
         properties: dict[str, str] = {}
         if file != STDIN:
-            properties["file"] = harmless(file, keep_newlines=False)
+            properties["file"] = file
             if line is not None:
                 properties["line"] = str(line)
-        properties["title"] = harmless(title, keep_newlines=False)
-        listed = ",".join(f"{name}={_escape(value, ':,')}" for name, value in properties.items())
-        self._print(f"::{level} {listed}::{_escape(harmless(text), '')}")
-
-
-def _escape(text: str, also: str) -> str:
-    """GitHub's percent escapes for a command's text; `also` for characters that end a property's value."""
-    return "".join(f"%{ord(c):02X}" if c in "%\r\n" or c in also else c for c in text)
+        properties["title"] = title
+        self._print(workflow_command(level, properties, text))
 
 
 class JsonReport:
@@ -214,24 +208,13 @@ class JsonReport:
             "facts": [each for each in kept if each["origin"] == Origin.FACT.value],
             "left_off": self._left_off,
         }
-        self._print(json.dumps(_harmless_texts(document), indent=2))
+        self._print(json.dumps(harmless_tree(document), indent=2))
 
 
 def _explanation(explanation: Explanation | None) -> Mapping[str, str] | None:
     if explanation is None:
         return None
     return {"address": f"{explanation.address:#x}", "what": explanation.what, "cause": explanation.cause}
-
-
-def _harmless_texts(value: object) -> object:
-    """The same JSON value with every text made harmless."""
-    if isinstance(value, str):
-        return harmless(value)
-    if isinstance(value, Mapping):
-        return {name: _harmless_texts(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_harmless_texts(each) for each in value]
-    return value
 
 
 REPORTS: Mapping[str, Callable[[Print], Report]] = {"text": TextReport, "json": JsonReport, "github": GithubReport}

@@ -1,4 +1,4 @@
-"""The files from which a memory map is made: the only module of this room that opens any."""
+"""The files from which a memory map is made. No other module of this room opens any."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def read_inputs(inputs: MapInputs) -> Known:
     known += MemoryMap((), notes)
     exact = known.hypervisor is not None
     known += bounded(known, tuple(_starts(inputs, architecture)), sizes)
-    zones = tuple(read_zone_config(_text(path), str(path)) for path in inputs.zone_json)
+    zones = tuple(read_zone_config(read_text(path), str(path)) for path in inputs.zone_json)
     if board is not None:
         known += board.map
     known += MemoryMap(tuple(region for zone in zones for region in zone.regions))
@@ -152,7 +152,7 @@ def _starts(inputs: MapInputs, architecture: str) -> Iterator[KnownStart]:
         end = image.loaded.start if image.compressed else image.loaded.end
         yield KnownStart(image.loaded.start, end, str(inputs.uimage))
     if inputs.linker_ld is not None:
-        linked = read_linked_start(_text(inputs.linker_ld), str(inputs.linker_ld))
+        linked = read_linked_start(read_text(inputs.linker_ld), str(inputs.linker_ld))
         start = physical(linked.address, architecture)
         yield KnownStart(start, start, linked.source)
 
@@ -261,7 +261,8 @@ def _head(path: Path) -> bytes:
         raise _unreadable(path, error) from error
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A source file as text. Raises UsageError where it cannot be read, is too long, or no text."""
     data = read_bounded(path, _SOURCE_BYTES)
     try:
         return data.decode("utf-8")

@@ -51,6 +51,22 @@ def harmless_tree(value: object) -> object:
     return value
 
 
+def workflow_command(level: str, properties: Mapping[str, str], text: str) -> str:
+    """A command of GitHub's workflows, `::error file=a.c,line=3::text`, whose parts cannot act but as such.
+
+    level: `error`, `warning` or `notice`.
+    """
+    listed = ",".join(
+        f"{name}={_percent(harmless(value, keep_newlines=False), ':,')}" for name, value in properties.items()
+    )
+    return f"::{level} {listed}::{_percent(harmless(text), '')}"
+
+
+def _percent(text: str, also: str) -> str:
+    """GitHub's percent escapes for a command's text; `also` for characters that end a property's value."""
+    return "".join(f"%{ord(c):02X}" if c in "%\r\n" or c in also else c for c in text)
+
+
 def _visible(character: str) -> str:
     if character in "\n\t" or unicodedata.category(character) not in _INVISIBLE:
         return character
