@@ -12,7 +12,7 @@ import click
 from rich.console import Console as RichConsole
 
 from hvrig.layout_map import print_map, write_svg
-from hvrig.layout_report import to_text
+from hvrig.layout_report import Checked, to_text
 from hvrig.model.evidence import Cause
 from hvrig.model.run import DEFAULT_ARTIFACTS, DEFAULT_PLACE, DEFAULT_PLACES, EXIT_INTERRUPTED, RunOptions
 from hvrig.pipeline import look_at_layout, prepare_place
@@ -60,7 +60,7 @@ def live(place: str, places: Path, svg: Path | None, keep_on: bool, artifacts: P
         result = look_at_layout(prepare_place(options), options, observer)
     if result.report is not None:
         print_map(result.report, RichConsole())
-        click.echo(to_text(result.report), nl=False)
+        click.echo(to_text(Checked((result.report,))), nl=False)
         if svg is not None:
             write_svg(result.report, svg)
     if result.failed is None:

@@ -11,13 +11,13 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from hvrig.layout.source_text import place_of
 from hvrig.model.errors import UsageError
 from hvrig.model.harmless import harmless, harmless_tree, workflow_command
 from hvrig.model.layout import LayoutFinding, LayoutReport, Rule, Stretch
-from hvrig.model.memory import Range
+from hvrig.model.source_text import place_of
+from hvrig.report.layout import layout_fields, source_fields
 
-SCHEMA = "hvrig-layout/1"
+SCHEMA = "hvrig-layout-check/1"
 
 _WIDTH = 100
 _RANGE = re.compile(r"(0x[0-9a-f]+) - (?=0x)")
@@ -65,7 +65,7 @@ def to_text(checked: Checked) -> str:
 
 
 def to_json(checked: Checked) -> str:
-    """One document (docs/layout-check.md); addresses and sizes are texts, since they may need all of 64 bits."""
+    """One document (docs/layout-check.md). Addresses are texts: they may need all of 64 bits."""
     document = {
         "schema": SCHEMA,
         "exit_status": checked.exit_status,
@@ -198,39 +198,11 @@ def _report_fields(report: LayoutReport) -> Mapping[str, object]:
         "exit_status": report.exit_status,
         "hypervisor": None
         if hypervisor is None
-        else {"name": hypervisor.name, **_range_fields(hypervisor.range), **_source_fields(hypervisor.source)},
-        "checked": [_rule_fields(rule) for rule in report.checked],
-        "findings": [_finding_fields(finding) for finding in report.findings],
-        "unchecked": [
-            {"rule": _rule_fields(one.rule), "why": one.why, "remedy": one.remedy} for one in report.unchecked
-        ],
-        "notes": list(report.memory.notes),
+        else {
+            "name": hypervisor.name,
+            "start": f"{hypervisor.range.start:#x}",
+            "end": f"{hypervisor.range.end:#x}",
+            **source_fields(hypervisor.source),
+        },
+        **layout_fields(report),
     }
-
-
-def _finding_fields(finding: LayoutFinding) -> Mapping[str, object]:
-    return {
-        "rule": _rule_fields(finding.rule),
-        "zone": finding.zone,
-        "what": finding.what,
-        "stretches": [
-            {"name": stretch.name, **_range_fields(stretch.range), **_source_fields(stretch.source)}
-            for stretch in finding.stretches
-        ],
-        "wrong": [_range_fields(part) for part in finding.wrong],
-        "consequence": finding.consequence,
-        "mend": {"what": finding.mend.what, "text": finding.mend.text, "file": finding.mend.file},
-    }
-
-
-def _rule_fields(rule: Rule) -> Mapping[str, object]:
-    return {"number": rule.number, "name": rule.value}
-
-
-def _range_fields(part: Range) -> Mapping[str, str]:
-    return {"start": f"{part.start:#x}", "end": f"{part.end:#x}", "size": f"{part.size:#x}"}
-
-
-def _source_fields(source: str) -> Mapping[str, object]:
-    where = place_of(source)
-    return {"file": where.file, "line": where.line, "node": where.node}

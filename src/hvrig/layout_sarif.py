@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 from hvrig import __version__
-from hvrig.layout.source_text import place_of
 from hvrig.layout_report import Checked, main_stretch
 from hvrig.model.harmless import harmless_tree
 from hvrig.model.layout import LayoutFinding, Rule, Stretch
+from hvrig.model.source_text import place_of
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _RULES = {

@@ -16,12 +16,12 @@ from hvrig.layout.rule_parts import Outcome, not_checked
 from hvrig.layout.rules_hypervisor import unreserved, wrong_reservation, zone_maps_hypervisor
 from hvrig.layout.rules_live import BOOTED_TREE, live_system_ram
 from hvrig.layout.rules_zones import unmapped_memory
-from hvrig.layout.source_text import file_of
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import HvrigError, LabError
 from hvrig.model.layout import LayoutFinding, LayoutReport, Rule
 from hvrig.model.memory_map import MemoryMap, Use
 from hvrig.model.protocols import Shell
+from hvrig.model.source_text import file_of
 
 IOMEM = "/proc/iomem"
 TREE = "/sys/firmware/fdt"

@@ -16,11 +16,11 @@ from hvrig.layout.rule_parts import (
     not_checked,
     stretch_of,
 )
-from hvrig.layout.source_text import file_of
 from hvrig.layout.zone_memory import handed_out
 from hvrig.model.layout import LayoutFinding, Mend, Rule, Stretch, Unchecked
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap, Region, Use
+from hvrig.model.source_text import file_of
 
 _IMAGES_REMEDY = "Give the place that loads them (--place), with its image files there, or board.rs (--board-rs)."
 

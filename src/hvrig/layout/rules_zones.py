@@ -21,12 +21,12 @@ from hvrig.layout.rule_parts import (
     shown,
     stretch_of,
 )
-from hvrig.layout.source_text import file_of
 from hvrig.layout.zone_memory import handed_out, pieces, seen_at, zones_with
 from hvrig.model.layout import LayoutFinding, Mend, Rule, Unchecked
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import ZONE_USES, MemoryMap, Region, Use
 from hvrig.model.size import format_size
+from hvrig.model.source_text import file_of
 
 _ZONES_REMEDY = "Give the JSON of each other zone that runs (--zone-json), or say that there is none (--all-zones)."
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hvrig.model.harmless import harmless, harmless_tree
 from hvrig.model.layout import LayoutFinding, LayoutReport, Look, Rule, Unchecked
 from hvrig.model.memory import Range
+from hvrig.model.source_text import place_of
 
 SCHEMA = "hvrig-layout/1"
 
@@ -70,11 +71,18 @@ def _finding(finding: LayoutFinding) -> dict[str, object]:
         "what": finding.what,
         "wrong": [_range(part) for part in finding.wrong],
         "stretches": [
-            {"name": stretch.name, **_range(stretch.range), "source": stretch.source} for stretch in finding.stretches
+            {"name": stretch.name, **_range(stretch.range), **source_fields(stretch.source)}
+            for stretch in finding.stretches
         ],
         "consequence": finding.consequence,
         "mend": {"what": finding.mend.what, "text": finding.mend.text, "file": finding.mend.file},
     }
+
+
+def source_fields(source: str) -> dict[str, object]:
+    """A source as it is written, and its parts; line and node are null where there is none."""
+    where = place_of(source)
+    return {"source": source, "file": where.file, "line": where.line, "node": where.node or None}
 
 
 def _range(part: Range) -> dict[str, object]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hvrig.layout.source_text import SourcePlace, file_of, place_of
+from hvrig.model.source_text import SourcePlace, file_of, place_of
 
 
 @pytest.mark.parametrize(
