@@ -1,5 +1,5 @@
-"""The command line: `hvrig run`, `hvrig scan`, `hvrig places`; `hvrig layout` is in `hvrig.layout_cli`, its `live` in
-`hvrig.layout_live_cli`.
+"""The command line: `hvrig run`, `hvrig scan`, `hvrig places`, `hvrig virtual-lab`; `hvrig layout` is in
+`hvrig.layout_cli`, its `live` in `hvrig.layout_live_cli`.
 
 Exit status: 0 pass, 1 fail, 2 usage, 3 infra, 130 interrupted (decision 8). `scan`: 0 nothing found, 1 found, 2 usage.
 """
@@ -37,6 +37,7 @@ from hvrig.report.verdict_json import to_json_text
 from hvrig.scan import Scan, blocks_of
 from hvrig.scan_report import REPORTS
 from hvrig.terminal import Terminal
+from hvrig.virtual_lab import standing_lab
 
 _places_option = click.option(
     "--places",
@@ -67,6 +68,14 @@ def cli() -> None:
 @click.option("--keep-on", is_flag=True, help="Leave the board powered when the run is over.")
 @click.option("--stress-anyway", is_flag=True, help="Run memtester even if the layout check has settled the matter.")
 @click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to queue for a place that somebody else has acquired.",
+)
+@click.option(
     "--artifacts",
     type=click.Path(file_okay=False, path_type=Path),
     default=DEFAULT_ARTIFACTS,
@@ -75,7 +84,14 @@ def cli() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON on stdout; progress goes to stderr.")
 def run(
-    place: str, places: Path, ladder: str | None, keep_on: bool, stress_anyway: bool, artifacts: Path, as_json: bool
+    place: str,
+    places: Path,
+    ladder: str | None,
+    keep_on: bool,
+    stress_anyway: bool,
+    wait_s: float,
+    artifacts: Path,
+    as_json: bool,
 ) -> NoReturn:
     """Boot the place's board and run the memory gate on it."""
     signal.signal(signal.SIGTERM, _interrupt)
@@ -86,6 +102,7 @@ def run(
         ladder=split_ladder(ladder),
         keep_on=keep_on,
         stress_anyway=stress_anyway,
+        wait_s=wait_s,
     )
     with Terminal(RichConsole(stderr=as_json)) as observer:
         result = run_gate(prepare_place(options), options, observer)
@@ -173,6 +190,45 @@ def places(places: Path) -> None:
         click.echo(str(mistake), err=True)
     if wrong:
         sys.exit(2)
+
+
+@cli.command("virtual-lab")
+@click.option("--boards", type=click.IntRange(1, 8), default=1, show_default=True, help="How many virtual boards.")
+@click.option("--place", default="virtual-lab", show_default=True, help="The place that the boards are like.")
+@_places_option
+@click.option(
+    "--environment",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("virtual-lab.yaml"),
+    show_default=True,
+    help="The labgrid environment that is written for the lab, and removed at its end.",
+)
+@click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("virtual-lab.log"),
+    show_default=True,
+    help="What coordinator, exporter, ser2net and boards say, appended.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="The coordinator's port, 0 for any."
+)
+def virtual_lab(boards: int, place: str, places: Path, environment: Path, log: Path, port: int) -> NoReturn:
+    """Run a labgrid coordinator and an exporter with virtual boards, until Ctrl-C."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with standing_lab(places, place, boards=boards, environment=environment, log=log, port=port) as lab:
+            for board in lab.endpoints.boards:
+                click.echo(f"{board.place}: outlet http://127.0.0.1:{board.outlet_port}/outlet/1")
+            click.echo("\nIn another terminal, in this folder:\n")
+            click.echo(f"    export LG_COORDINATOR={lab.endpoints.coordinator} HVRIG_PLACES={environment}")
+            click.echo("    labgrid-client who")
+            click.echo(f"    hvrig run --place {lab.endpoints.boards[0].place}\n")
+            click.echo("Ctrl-C ends the lab.")
+            lab.process.wait()
+    except KeyboardInterrupt:
+        click.echo("the lab has ended")
+    sys.exit(0)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -31,7 +31,7 @@ from hvrig.layout.hypervisor import printed_map, with_printed
 from hvrig.layout.inputs import Known, MapInputs, place_only, read_inputs
 from hvrig.layout.live import Answer, BoardAnswers, ask_board, check_live
 from hvrig.layout.rules import check, nothing_checked
-from hvrig.model.bench import RackPorts
+from hvrig.model.bench import Acquisition, RackPorts
 from hvrig.model.deadline import Clock, Deadline
 from hvrig.model.errors import BoardError, HvrigError, LabError, UsageError
 from hvrig.model.evidence import BootedFile, Cause, Evidence, PhaseRecord, Problem, RungResult, Verdict
@@ -52,6 +52,7 @@ from hvrig.report.timeline import Timeline
 from hvrig.report.verdict_json import to_json_text
 from hvrig.verdict.judge import NO_FAULT_KINDS, judge
 from hvrig.virtual.images import ImageSet, default_cache, ensure_images
+from hvrig.virtual.labgrid_process import START_S, VirtualLab
 from hvrig.virtual.rack_process import Rack
 from hvrig.watch.watch import Watch
 
@@ -66,6 +67,9 @@ CATCH_UP_S = 2.0
 
 # What a board that starts again and again may fill memory with; the first boots' are what counts.
 MILESTONES_KEPT = 10_000
+
+# The place of the board in a virtual lab that is started for a run: what the target's RemotePlace must name.
+LAB_PLACE = "virtual-lab"
 
 # How often a wait for the board looks whether a fault has ended the run meanwhile.
 ALARM_POLL_S = 0.25
@@ -211,24 +215,54 @@ class Run:
         """When the run began, in UTC."""
         return self._store.started
 
-    def _open_bench(self) -> tuple[LabgridBench, Console]:
-        """labgrid's target, and its UART recorded from now on."""
-        if self._bench is None or self._console is None:
-            ports = self._start_rack()
-            self._bench = self._stack.enter_context(LabgridBench(self._options.places, self.place.name, ports))
-            self._console = Console(self._bench.serial, self._store.folder, [self._receive])
-            self._console.open(Deadline(self.place.deadlines.power_s))
-        return self._bench, self._console
+    def _open_bench(self) -> LabgridBench:
+        """labgrid's target, this run's own from now on; before the first phase, since somebody may have it."""
+        if self._bench is None:
+            ports, coordinator = self._start_rack()
+            bench = LabgridBench(
+                self._options.places,
+                self.place.name,
+                ports,
+                acquisition=Acquisition(coordinator, self.place.lab.tags, self._options.wait_s),
+                tell=lambda text: self._observer(Step(text)),
+            )
+            bench.__enter__()
+            self._stack.callback(self._leave_bench, bench)
+            self._bench = bench
+        return self._bench
 
-    def _start_rack(self) -> RackPorts | None:
-        if self.place.rack is None:
-            return None
-        images = _rack_images(self.place.rack, lambda text: self._observer(Step(text)))
+    def _leave_bench(self, bench: LabgridBench) -> None:
+        try:
+            bench.__exit__(None, None, None)
+        except LabError as failure:  # the place could not be given back
+            self._record(failure, None)
+
+    def _open_console(self, bench: LabgridBench) -> Console:
+        """The UART, recorded from now on."""
+        if self._console is None:
+            console = Console(bench.serial, self._store.folder, [self._receive], again=bench.serial_again)
+            console.open(Deadline(self.place.deadlines.power_s))
+            self._console = console
+        return self._console
+
+    def _start_rack(self) -> tuple[RackPorts | None, str]:
+        """The virtual board's ports, or the address of the coordinator that it stands behind."""
+        rack_settings = self.place.rack
+        if rack_settings is None:
+            return None, ""
+        images = _rack_images(rack_settings, lambda text: self._observer(Step(text)))
         self.place = with_rack(self.place, images.folder)
+        if rack_settings.labgrid:
+            lab = VirtualLab(
+                uboot=images.uboot, tftp=images.tftp, places=[LAB_PLACE], log=self._store.folder / "rack.log"
+            )
+            self._stack.callback(lab.stop)
+            self._observer(Step("starting a labgrid coordinator, an exporter and a virtual board"))
+            return None, lab.start(Deadline(START_S)).coordinator
         rack = Rack(uboot=images.uboot, tftp=images.tftp, log=self._store.folder / "rack.log")
         self._stack.callback(rack.stop)
         endpoints = rack.start(Deadline(self.place.deadlines.power_s))
-        return RackPorts(endpoints.outlet_port, endpoints.uart_port, endpoints.ssh_port)
+        return RackPorts(endpoints.outlet_port, endpoints.uart_port, endpoints.ssh_port), ""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -391,8 +425,9 @@ class Run:
             self._boot()
 
     def _boot(self) -> None:
+        bench = self._open_bench()
         self.entered(Phase.POWER)
-        bench, console = self._open_bench()
+        console = self._open_console(bench)
         require_local_files(self.place)
         if Look.STATIC not in self._layout:
             self._check_files()

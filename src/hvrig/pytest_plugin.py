@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--places", help="The labgrid environment that describes the places (default: lab/places.yaml).")
     group.addoption("--ladder", help="memtester's sizes instead of the place's, such as 64M,128M.")
     group.addoption("--artifacts", default="artifacts", help="Where the folder with the run's evidence is made.")
+    group.addoption("--wait", type=float, default=0.0, help="Seconds to queue for a place that somebody else has.")
     group.addoption("--keep-on", action="store_true", help="Leave the board powered when the session is over.")
     group.addoption(
         "--stress-anyway", action="store_true", help="Run memtester even if the layout check has settled the matter."
@@ -212,6 +213,7 @@ class HilSession:
             ladder=split_ladder(ladder),
             keep_on=option("--keep-on"),
             stress_anyway=option("--stress-anyway"),
+            wait_s=option("--wait"),
         )
         capture = self._config.pluginmanager.getplugin("capturemanager")
         assert isinstance(capture, CaptureManager)

@@ -19,6 +19,7 @@ SECTIONS = {
     "ssh": place.SshSettings,
     "gate": place.GateSettings,
     "deadlines": place.DeadlineSettings,
+    "lab": place.LabSettings,
     "rack": place.RackSettings,
 }
 

@@ -103,13 +103,21 @@ class Console:
     """The recorded, watched UART of a board.
 
     endpoint: where it is read. folder: gets `uart.log` and `uart.times`. sinks: called in the reader thread with
-    each block and its time; one that raises is kept as `error` and called again with the next block.
+    each block and its time; one that raises is kept as `error` and called again with the next block. again: where
+    the UART is found after it was lost, None while it is nowhere; called in the reader thread.
     """
 
     def __init__(
-        self, endpoint: SerialEndpoint, folder: Path, sinks: Sequence[Sink], clock: Clock = time.monotonic
+        self,
+        endpoint: SerialEndpoint,
+        folder: Path,
+        sinks: Sequence[Sink],
+        clock: Clock = time.monotonic,
+        *,
+        again: Callable[[], SerialEndpoint | None] | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._again = again or (lambda: endpoint)
         self._folder = folder
         self._sinks = tuple(sinks)
         self._clock = clock
@@ -302,10 +310,14 @@ class Console:
             if port is not None:
                 port.close()
         while not self._closing.wait(RECONNECT_S):
+            endpoint = self._again()
+            if endpoint is None:
+                continue
             try:
-                port = open_port(self._endpoint, Deadline(CONNECT_S, self._clock), self._wake_read)
+                port = open_port(endpoint, Deadline(CONNECT_S, self._clock), self._wake_read)
             except LabError:
                 continue
+            self._endpoint = endpoint
             with self._writing:
                 self._port = port
             t = self._clock()

@@ -7,6 +7,7 @@ that sends 150 kB/s.
 from __future__ import annotations
 
 import os
+import queue
 import select
 import socket
 from typing import Protocol
@@ -21,6 +22,7 @@ from hvrig.model.errors import LabError, UsageError
 BLOCK = 64 * 1024  # bytes per read: what has piled up while the reader was busy comes in one go
 WRITE_S = 5.0  # a port that takes no byte for so long is stuck
 RFC2217_TICK_S = 0.1  # how often a quiet RFC 2217 port looks whether it was woken; bytes are not delayed by it
+RFC2217_ANSWER_S = 3.0  # for the server's answer to each setting
 # A lab host that loses its power sends no FIN: TCP asks after 5 s of silence, three times, 2 s apart.
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 5, 2, 3
 
@@ -57,7 +59,7 @@ def open_port(endpoint: SerialEndpoint, deadline: Deadline, wake_fd: int) -> Uar
         if endpoint.protocol == "raw":
             return RawPort(endpoint, deadline, wake_fd)
         if endpoint.protocol == "rfc2217":
-            return Rfc2217Port(endpoint, wake_fd)
+            return Rfc2217Port(endpoint, deadline, wake_fd)
         if endpoint.protocol == "local":
             return LocalPort(endpoint, wake_fd)
     except (OSError, serial.SerialException) as error:
@@ -100,6 +102,13 @@ class _FdReader:
         return any(fd == self._fd for fd, _ in self._poll.poll())
 
 
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
 class RawPort:
     """A plain TCP socket, as `ser2net` serves `raw` ports."""
 
@@ -107,10 +116,7 @@ class RawPort:
         self._socket = socket.create_connection((endpoint.host, endpoint.port), timeout=max(0.1, deadline.remaining))
         self._socket.settimeout(WRITE_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+        _keep_alive(self._socket)
         self._reader = _FdReader(self._socket.fileno(), wake_fd)
 
     def read(self) -> bytes:
@@ -173,13 +179,39 @@ class LocalPort:
         self._serial.close()
 
 
+class _Rfc2217Serial(Rfc2217Serial):
+    """pyserial's client, but for the end of a connection: no traceback on stderr, and nothing received is lost."""
+
+    _socket: socket.socket
+    _read_buffer: queue.Queue[bytes | None]
+
+    def _telnet_read_loop(self) -> None:
+        try:
+            super()._telnet_read_loop()  # type: ignore[misc]  # not in the stubs
+        except OSError:  # while it answers the server, which has hung up
+            self._read_buffer.put(None)
+
+    def keep_alive(self) -> None:
+        """Notice a lab host that has lost its power."""
+        _keep_alive(self._socket)
+
+    def left_over(self) -> bytes:
+        """What had come before the connection ended; `read` no longer gives it."""
+        data = bytearray()
+        while self._read_buffer.qsize():
+            data += self._read_buffer.get(False) or b""
+        return bytes(data)
+
+
 class Rfc2217Port:
     """A port that labgrid's exporter serves through ser2net; pyserial speaks the protocol in a thread of its own."""
 
-    def __init__(self, endpoint: SerialEndpoint, wake_fd: int) -> None:
-        self._serial = Rfc2217Serial(
-            f"rfc2217://{endpoint.host}:{endpoint.port}", baudrate=endpoint.speed, timeout=RFC2217_TICK_S
-        )
+    def __init__(self, endpoint: SerialEndpoint, deadline: Deadline, wake_fd: int) -> None:
+        # ign_set_control: modem lines are no part of this UART, and ser2net does not answer for a device without.
+        patience = max(0.1, min(RFC2217_ANSWER_S, deadline.remaining))
+        url = f"rfc2217://{endpoint.host}:{endpoint.port}?ign_set_control&timeout={patience:.1f}"
+        self._serial = _Rfc2217Serial(url, baudrate=endpoint.speed, timeout=RFC2217_TICK_S)
+        self._serial.keep_alive()
         self._wake = select.poll()
         self._wake.register(wake_fd, select.POLLIN)
 
@@ -193,7 +225,9 @@ class Rfc2217Port:
                 if self._wake.poll(0):
                     return b""
         except (OSError, serial.SerialException) as error:
-            raise PortLostError(_reason(error)) from error
+            if left := self._serial.left_over():
+                return left
+            raise PortLostError("the server hung up, as it does when its adapter is pulled out") from error
 
     def write(self, data: bytes) -> None:
         """See UartPort."""

@@ -5,8 +5,10 @@ Only the place that is asked for is instantiated; labgrid's own pytest fixture w
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,64 +16,135 @@ from typing import Any
 from labgrid import Environment, Target
 from labgrid.exceptions import InvalidConfigError, NoDriverFoundError, NoResourceFoundError
 from labgrid.protocol import PowerProtocol
+from labgrid.remote.client import Error as LabgridClientError
 from labgrid.resource import NetworkService
 from labgrid.resource.base import SerialPort
+from labgrid.resource.common import ResourceManager
+from labgrid.resource.remote import RemotePlaceManager
 from labgrid.resource.serialport import NetworkSerialPort
+from labgrid.util.proxy import proxymanager
 
-from hvrig.model.bench import RackPorts, SerialEndpoint, SshEndpoint
+from hvrig.lab.labgrid_coordinator import LabgridHold
+from hvrig.lab.place_lock import default_folder
+from hvrig.model.bench import Acquisition, RackPorts, SerialEndpoint, SshEndpoint
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError, UsageError
+
+DEFAULT_COORDINATOR = "127.0.0.1:20408"  # labgrid's own
 
 
 class LabgridBench:
     """A place's target, valid inside `with`: `power`, `serial`, `ssh`.
 
-    `rack_ports` are filled in where the environment has port 0. Raises UsageError for an environment that
-    labgrid does not take, LabError for a resource that is not there.
+    `rack_ports` are filled in where the environment has port 0. A RemotePlace is acquired from its coordinator as
+    `acquisition` says, and given back at the end; `tell` gets lines about that for a person. Raises UsageError for an
+    environment that labgrid does not take, LabError for a resource that is not there or a place that cannot be had;
+    leaving raises LabError when the place cannot be given back.
     """
 
-    def __init__(self, places: Path, name: str, rack_ports: RackPorts | None = None) -> None:
+    def __init__(
+        self,
+        places: Path,
+        name: str,
+        rack_ports: RackPorts | None = None,
+        *,
+        acquisition: Acquisition | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+        locks: Path | None = None,
+    ) -> None:
         self._places = places
         self._name = name
         self._rack_ports = rack_ports
-        self._environment: Environment | None = None
+        self._acquisition = acquisition or Acquisition()
+        self._tell = tell
+        self._locks = locks
+        self._stack = ExitStack()
 
     def __enter__(self) -> LabgridBench:
+        with ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def _open(self, stack: ExitStack) -> None:
         try:
-            self._environment = Environment(str(self._places))
+            environment = Environment(str(self._places))
+            stack.callback(environment.cleanup)
             if self._rack_ports is not None:
-                _fill_in(self._environment.config.data["targets"][self._name], self._rack_ports)
-            target = self._environment.get_target(self._name)
-            self.serial = _serial_endpoint(target)
+                _fill_in(environment.config.data["targets"][self._name], self._rack_ports)
+            self._acquire(environment, stack)
+            target = environment.get_target(self._name)
+            self._serial_resource = _serial_resource(target)
+            self.serial = _serial_endpoint(self._serial_resource)
             service = target.get_resource(NetworkService)
             self.ssh = SshEndpoint(service.address, service.port, service.username)
             self.power = LabgridPower(target, self._name)
         except NoResourceFoundError as error:
-            self.__exit__(None, None, None)
             raise LabError(
                 f"labgrid has no such resource for place {self._name}: {error}.",
-                "Is the exporter running, and is the place acquired? See labgrid-client resources.",
+                "Does the exporter run, and is the adapter plugged in? See labgrid-client resources.",
+            ) from error
+        except LabgridClientError as error:
+            raise LabError(
+                f"labgrid cannot give place {self._name}: {' '.join(error.args)}.",
+                "Is the exporter connected? See labgrid-client resources.",
             ) from error
         except NoDriverFoundError as error:
-            self.__exit__(None, None, None)
             raise UsageError(
                 f"Place {self._name} has no power driver: {error}.",
                 f"Add one to its drivers in {self._places}, such as NetworkPowerDriver: {{}}.",
             ) from error
         except (InvalidConfigError, TypeError, ValueError, KeyError) as error:
-            self.__exit__(None, None, None)
             raise UsageError(
                 f"labgrid cannot use place {self._name} of {self._places}: {error}.",
                 "Mend its resources and drivers; labgrid's documentation lists their arguments.",
             ) from error
-        return self
+
+    def _acquire(self, environment: Environment, stack: ExitStack) -> None:
+        """Hold the target's RemotePlace, if it has one, and have labgrid take its resources from there."""
+        remote = _remote_place(environment.config.data["targets"][self._name])
+        if remote is None:
+            return
+        given = self._acquisition
+        address = given.coordinator or str(
+            environment.config.get_option("coordinator_address", os.environ.get("LG_COORDINATOR", DEFAULT_COORDINATOR))
+        )
+        hold = stack.enter_context(
+            LabgridHold(
+                address,
+                str(remote["name"]),
+                tags=given.tags,
+                wait_s=given.wait_s,
+                locks=self._locks or default_folder(),
+                tell=self._tell,
+            )
+        )
+        remote["name"] = hold.place
+        # As labgrid-client does it; a manager of its own for each bench, since it keeps its first session for ever.
+        ResourceManager.instances.pop(RemotePlaceManager, None)
+        manager = RemotePlaceManager.get()
+        manager.session, manager.loop, manager.env, manager.url = hold.session, hold.loop, environment, address
+
+    def serial_again(self) -> SerialEndpoint | None:
+        """Where the UART is now; None while it is nowhere. For the reader's thread: it does not go through labgrid.
+
+        An exporter whose adapter was pulled out and put back serves it on another port.
+        """
+        resource = self._serial_resource
+        entry = getattr(resource, "_remote_entry", None)
+        if entry is None or not isinstance(resource, NetworkSerialPort):
+            return self.serial
+        port = entry.args.get("port")
+        if not entry.avail or not port:
+            return None
+        if port == resource.port:
+            return self.serial
+        return SerialEndpoint(resource.protocol, self.serial.speed, host=str(entry.args["host"]), port=port)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._environment is not None:
-            self._environment.cleanup()
-            self._environment = None
+        self._stack.close()
 
 
 class LabgridPower:
@@ -130,28 +203,47 @@ class LabgridPower:
         return result[0]
 
 
-def _serial_endpoint(target: Target) -> SerialEndpoint:
+def _serial_resource(target: Target) -> Any:
     for resource in target.resources:
         if isinstance(resource, NetworkSerialPort):
-            found = target.get_resource(NetworkSerialPort, name=resource.name)
-            if found.protocol not in {"raw", "rfc2217"}:
-                raise UsageError(
-                    f"Serial protocol {found.protocol!r} is not known.",
-                    "labgrid's NetworkSerialPort has raw and rfc2217.",
-                )
-            return SerialEndpoint(found.protocol, found.speed, host=found.host, port=found.port)
-    port = target.get_resource(SerialPort)
-    return SerialEndpoint("local", port.speed, device=port.port)
+            return target.get_resource(NetworkSerialPort, name=resource.name)
+    return target.get_resource(SerialPort)
+
+
+def _serial_endpoint(resource: Any) -> SerialEndpoint:
+    if not isinstance(resource, NetworkSerialPort):
+        return SerialEndpoint("local", resource.speed, device=resource.port)
+    if resource.protocol not in {"raw", "rfc2217"}:
+        raise UsageError(
+            f"Serial protocol {resource.protocol!r} is not known.",
+            "labgrid's NetworkSerialPort has raw and rfc2217.",
+        )
+    host, port = proxymanager.get_host_and_port(resource)
+    return SerialEndpoint(resource.protocol, resource.speed, host=host, port=port)
+
+
+def _resources(target: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A target's resources, by class; labgrid takes `{Class: args}`, `[{Class: args}]` and `[{cls: Class, ...}]`."""
+    resources = target.get("resources") or []
+    items = resources if isinstance(resources, list) else [{kind: arguments} for kind, arguments in resources.items()]
+    return [
+        (str(item["cls"]), item) if "cls" in item else (str(kind), arguments)
+        for item in items
+        for kind, arguments in (item.items() if "cls" not in item else [("", item)])
+    ]
+
+
+def _remote_place(target: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments of the target's RemotePlace, or None."""
+    return next((arguments for kind, arguments in _resources(target) if kind == "RemotePlace"), None)
 
 
 def _fill_in(target: dict[str, Any], ports: RackPorts) -> None:
     """Put the virtual board's own ports where the environment leaves them open with 0."""
-    resources = target["resources"]
-    for item in resources if isinstance(resources, list) else [{key: value} for key, value in resources.items()]:
-        for kind, arguments in item.items():
-            if kind == "NetworkPowerPort":
-                arguments["host"] = str(arguments["host"]).replace(":0/", f":{ports.outlet}/")
-            elif kind == "NetworkSerialPort":
-                arguments["port"] = arguments["port"] or ports.uart
-            elif kind == "NetworkService":
-                arguments["port"] = arguments["port"] or ports.ssh
+    for kind, arguments in _resources(target):
+        if kind == "NetworkPowerPort":
+            arguments["host"] = str(arguments["host"]).replace(":0/", f":{ports.outlet}/")
+        elif kind == "NetworkSerialPort":
+            arguments["port"] = arguments["port"] or ports.uart
+        elif kind == "NetworkService":
+            arguments["port"] = arguments["port"] or ports.ssh

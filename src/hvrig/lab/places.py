@@ -173,6 +173,19 @@ def with_rack(place: Place, folder: Path) -> Place:
     return _map_paths(place, lambda text: text.replace(RACK_FOLDER, str(folder)))
 
 
+def settings_of(place: Place) -> dict[str, Any]:
+    """What stands under `options.hvrig` for a place, complete, without its rack: plain values, for another file."""
+    settings = _PLACE.dump_python(place, mode="json", exclude={"name", "rack"})
+    return {key: _without_none(value) for key, value in settings.items()}
+
+
+def _without_none(value: Any) -> Any:
+    """Settings that are not given stand nowhere; only where null means something of its own is it kept."""
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None or k == "test_mask"}
+    return value
+
+
 def _settings(document: _Document, name: str, mistakes: list[_Mistake], seen: tuple[str, ...]) -> dict[str, Any]:
     """What stands under `options.hvrig` of a place, laid over what the place that it is like has."""
     keys = ("targets", name, "options", "hvrig")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,15 @@ class RackPorts:
     outlet: int
     uart: int
     ssh: int
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How a place is got from a labgrid coordinator, where it has one.
+
+    coordinator: HOST:PORT, or empty for the environment's own. tags: for a RemotePlace `+`. wait_s: how long to queue.
+    """
+
+    coordinator: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    wait_s: float = 0.0

@@ -276,11 +276,14 @@ class RackSettings:
 
     reserved: how much of the hypervisor's memory root-linux's device tree reserves: a size such as `4M`,
     from the hypervisor's start on, or `all`.
+    labgrid: whether the board stands in a lab of its own: a labgrid coordinator, an exporter and ser2net are started
+    for the run, too.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
 
     reserved: str = "all"
+    labgrid: bool = False
 
     def __post_init__(self) -> None:
         if self.reserved != "all":
@@ -290,6 +293,24 @@ class RackSettings:
     def reserved_bytes(self) -> int | None:
         """Bytes reserved from the hypervisor's start on; None for all of it."""
         return None if self.reserved == "all" else parse_size(self.reserved)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabSettings:
+    """How a place is acquired from a labgrid coordinator.
+
+    tags: which places may be reserved where the target's RemotePlace is `+`, any that has all of them.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(
+            (re.fullmatch("[a-z][a-z0-9_]+", key) is not None, f"tag {key!r} is not one that labgrid takes")
+            for key in self.tags
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,6 +327,7 @@ class Place:
     root_linux: RootLinuxSettings = field(default_factory=RootLinuxSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     deadlines: DeadlineSettings = field(default_factory=DeadlineSettings)
+    lab: LabSettings = field(default_factory=LabSettings)
     rack: RackSettings | None = None
 
     def __post_init__(self) -> None:

@@ -18,7 +18,8 @@ class RunOptions:
     """A run's options.
 
     places: the labgrid environment. place: the target in it. artifacts: the folder in which the run's own folder
-    is made. ladder: instead of the place's, or None. keep_on: leave the board powered at the end.
+    is made. ladder: instead of the place's, or None. keep_on: leave the board powered at the end. wait_s: how long to
+    queue for a place that somebody else has.
     stress_anyway: climb the ladder although the layout check of the running board has settled the matter.
     """
 
@@ -28,6 +29,7 @@ class RunOptions:
     ladder: tuple[str, ...] | None = None
     keep_on: bool = False
     stress_anyway: bool = False
+    wait_s: float = 0.0
 
 
 def split_ladder(text: str | None) -> tuple[str, ...] | None:

@@ -12,6 +12,7 @@ UART
     A raw TCP port for any number of clients. Each gets what the board sends from then on; what any of them types
     goes to the board. Nobody listening, or the board off: the bytes are lost. A client that does not read loses what
     exceeds its BACKLOG and holds up nobody.
+    With `--uart-pty LINK` it is also found behind a USB serial adapter, whose device node LINK is (`uart_pty`).
 `GET /status`
     JSON: `on` (the switch), `qemu_pid` (null: the board is off), `uart_clients`, `uart_bytes` (sent by the board
     since the rack started), `overruns` (bytes lost because a reader was too slow), `last_words` (QEMU's stderr).
@@ -47,6 +48,7 @@ from typing import TypeVar
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import HvrigError, LabError
 from hvrig.virtual.machine import QEMU, machine_arguments
+from hvrig.virtual.uart_pty import UartPty
 
 HOST = "127.0.0.1"
 OUTLET = "/outlet/1"
@@ -56,6 +58,7 @@ START_S = 10.0  # QEMU answers its control socket 0.1 s after its start on an id
 END_S = 5.0  # a killed QEMU gives back its memory first, which takes some 10 ms
 ANSWER_S = START_S + END_S
 REQUEST_S = 10.0  # for a client to send its request
+LOOK_S = 0.05  # how often a closed adapter is looked at: the kernel does not tell that somebody opens it
 WORDS = 4096  # bytes of QEMU's stderr that are kept
 
 _T = TypeVar("_T")
@@ -74,6 +77,8 @@ class Fault(enum.Enum):
     """The UART's connections stay and nothing passes, either way: the cable is pulled."""
     UART_DISCONNECT = "uart-disconnect"
     """Drops the UART's clients and refuses new ones for as many seconds as the body says, then accepts again."""
+    ADAPTER_OUT = "adapter-out"
+    """The USB serial adapter is pulled out, and put back after as many seconds as the body says."""
     FREEZE = "freeze"
     """The board stands still (SIGSTOP), until the fault is cleared or the power is cut. 409 when it is off."""
 
@@ -273,7 +278,15 @@ class RackServer:
     """
 
     def __init__(
-        self, *, uboot: Path, tftp: Path, outlet_port: int, uart_port: int, ssh_port: int, uart_times: Path | None
+        self,
+        *,
+        uboot: Path,
+        tftp: Path,
+        outlet_port: int,
+        uart_port: int,
+        ssh_port: int,
+        uart_times: Path | None,
+        uart_pty: Path | None = None,
     ) -> None:
         self._uboot, self._tftp = uboot, tftp
         self._times = None if uart_times is None else _UartTimes(uart_times)
@@ -291,6 +304,8 @@ class RackServer:
         self._last_words = ""
         self._listener: socket.socket | None = None
         self._clients: dict[socket.socket, _UartClient] = {}
+        self._pty = None if uart_pty is None else UartPty(uart_pty)
+        self._pty_heard = False
         self._uart_bytes = 0
         self._overruns = 0
 
@@ -317,6 +332,7 @@ class RackServer:
         self._selector.register(self._wakened, selectors.EVENT_READ, lambda _: self._take_asks())
         self._selector.register(sys.stdin.fileno(), selectors.EVENT_READ, lambda _: self._hear_stdin())
         self._listen()
+        self._plug()
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
         ready(self.endpoints)
         try:
@@ -327,6 +343,8 @@ class RackServer:
                         key.data(events)
                 self._check_deadlines()
         finally:
+            if self._pty is not None:
+                self._pty.unplug()
             self._end_board()
 
     # The loop's own.
@@ -346,11 +364,14 @@ class RackServer:
         waits = [] if self._refusing is None else [self._refusing.remaining]
         if self._board is not None and not self._board.up:
             waits.append(self._board.deadline.remaining)
+        if self._pty is not None and self._pty.plugged and not self._pty_heard:
+            waits.append(LOOK_S)
         return min(waits, default=None)
 
     def _check_deadlines(self) -> None:
         if self._refusing is not None and self._refusing.expired:
             self._set_fault(Fault.NONE)
+        self._look_at_pty()
         board = self._board
         if board is not None and not board.up and board.deadline.expired:
             board.words += f"QEMU was not up after {START_S:.0f} s".encode()
@@ -512,6 +533,7 @@ class RackServer:
         t = time.monotonic()
         self._uart_bytes += len(block)
         if self._fault is not Fault.UART_CUT:
+            self._pass_on_to_pty(block)
             for client in list(self._clients.values()):
                 try:
                     self._overruns += client.give(block)
@@ -552,6 +574,61 @@ class RackServer:
         del self._clients[client.connection]
         client.connection.close()
 
+    # The UART's adapter.
+
+    def _plug(self) -> None:
+        if self._pty is not None:
+            try:
+                self._pty.plug()
+            except OSError as error:
+                raise LabError(
+                    f"the UART's device node {self._pty.link} cannot be made: {error.strerror}",
+                    "give a path in a folder under /dev that this user may write to, such as in /dev/shm",
+                ) from error
+
+    def _unplug(self) -> None:
+        if self._pty is not None:
+            self._stop_hearing_pty()
+            self._pty.unplug()
+
+    def _look_at_pty(self) -> None:
+        """Hear the adapter while somebody has it open; a closed one would wake the loop without an end."""
+        if self._pty is not None and self._pty.plugged and not self._pty_heard and self._pty.is_open:
+            self._selector.register(self._pty.fileno(), selectors.EVENT_READ, self._attend_pty)
+            self._pty_heard = True
+
+    def _stop_hearing_pty(self) -> None:
+        if self._pty is not None and self._pty_heard:
+            self._selector.unregister(self._pty.fileno())
+            self._pty_heard = False
+
+    def _attend_pty(self, events: int) -> None:
+        pty = self._pty
+        assert pty is not None
+        typed = pty.receive()
+        if typed and self._fault is not Fault.UART_CUT:
+            self._type(typed)
+        if not typed and not pty.is_open:
+            self._stop_hearing_pty()
+            pty.closed()
+            return
+        if events & selectors.EVENT_WRITE and pty.backlog:
+            pty.flush()
+        self._watch_pty()
+
+    def _pass_on_to_pty(self, block: bytes) -> None:
+        if self._pty is not None and self._pty.plugged:
+            self._look_at_pty()
+            self._overruns += self._pty.give(block)
+            self._watch_pty()
+
+    def _watch_pty(self) -> None:
+        assert self._pty is not None
+        if self._pty_heard:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._pty.backlog else 0)
+            if self._selector.get_key(self._pty.fileno()).events != events:
+                self._selector.modify(self._pty.fileno(), events, self._attend_pty)
+
     # Faults.
 
     def _break(self, ask: _Ask) -> None:
@@ -564,7 +641,10 @@ class RackServer:
             ask.refuse(HTTPStatus.CONFLICT, "the board is off: there is nothing to freeze")
             return
         seconds = 0.0
-        if fault is Fault.UART_DISCONNECT:
+        if fault is Fault.ADAPTER_OUT and self._pty is None:
+            ask.refuse(HTTPStatus.CONFLICT, "this rack's UART has no adapter: there is nothing to pull out")
+            return
+        if fault in {Fault.UART_DISCONNECT, Fault.ADAPTER_OUT}:
             if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", ask.body):
                 ask.refuse(HTTPStatus.BAD_REQUEST, "the body must be seconds, such as 2.5")
                 return
@@ -578,6 +658,11 @@ class RackServer:
         self._refusing = None
         if self._listener is None and fault is not Fault.UART_DISCONNECT:
             self._listen()
+        if fault is Fault.ADAPTER_OUT:
+            self._refusing = Deadline(seconds)
+            self._unplug()
+        else:
+            self._plug()
         self._fault = fault
         if fault is Fault.FREEZE and self._board is not None:
             self._board.process.send_signal(signal.SIGSTOP)
@@ -664,6 +749,7 @@ def main() -> int:
     parser.add_argument("--tftp", type=Path, required=True, help="folder that QEMU's TFTP server serves")
     for name in ("outlet", "uart", "ssh"):
         parser.add_argument(f"--{name}-port", type=_port, default=0, help="port on 127.0.0.1, 0 for any (default)")
+    parser.add_argument("--uart-pty", type=Path, metavar="LINK", help="a device node for the UART, under /dev")
     parser.add_argument("--uart-times", type=Path, metavar="FILE", help="record when each byte left the board")
     given = parser.parse_args()
     try:
@@ -675,6 +761,7 @@ def main() -> int:
             uart_port=given.uart_port,
             ssh_port=given.ssh_port,
             uart_times=given.uart_times,
+            uart_pty=given.uart_pty,
         )
         rack.run(lambda endpoints: (sys.stdout.write(json.dumps(endpoints) + "\n"), sys.stdout.flush()))
     except HvrigError as error:

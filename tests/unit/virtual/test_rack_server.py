@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -424,3 +425,80 @@ def test_a_comma_in_the_tftp_folder_does_not_end_its_option() -> None:
         machine=["-M", "virt"], tftp=Path("/a,b"), ssh_port=2222, uart_descriptor=7, control_descriptor=8
     )
     assert "user,id=n0,tftp=/a,,b,hostfwd=tcp:127.0.0.1:2222-:22" in command
+
+
+@pytest.fixture
+def adapter(folder: Path) -> Iterator[tuple[Bench, Path]]:
+    """A rack whose UART has a device node, under a name of this test's own."""
+    link = Path(f"/dev/shm/hvrig-test-{os.getpid()}-ttyUSB0")
+    with Rack(uboot=folder / "u-boot.bin", tftp=folder, uart_pty=link, log=folder / "rack.log") as rack:
+        yield Bench(rack, rack.start(Deadline(20)), folder), link
+    assert not link.is_symlink(), "the device node outlived the rack"
+
+
+def read_device(fd: int, end: bytes) -> bytes:
+    got, deadline = b"", Deadline(5)
+    while not got.endswith(end):
+        assert not deadline.expired, f"only {got[-100:]!r} came"
+        ready, _, _ = select.select([fd], [], [], deadline.remaining)
+        got += os.read(fd, 65536) if ready else b""
+    return got
+
+
+def test_the_uart_is_found_behind_an_adapter_too(adapter: tuple[Bench, Path]) -> None:
+    bench, link = adapter
+    device = os.open(link, os.O_RDWR | os.O_NOCTTY)
+    bench.power("1")
+    read_device(device, b"U-Boot on the fake board\r\n")
+    os.write(device, b"hello\n")
+    read_device(device, b"[hello]\r\n")
+    os.close(device)
+
+
+def test_what_comes_while_nobody_has_the_adapter_open_is_lost(adapter: tuple[Bench, Path]) -> None:
+    bench, link = adapter
+    os.close(os.open(link, os.O_RDWR | os.O_NOCTTY))
+    bench.power("1")
+    with bench.uart() as uart:
+        uart.sendall(b"lost\n")
+        read_until(uart, b"[lost]\r\n")
+        device = os.open(link, os.O_RDWR | os.O_NOCTTY)
+        uart.sendall(b"heard\n")
+        assert read_device(device, b"[heard]\r\n") == b"[heard]\r\n"
+        os.close(device)
+
+
+def test_a_slow_reader_of_the_adapter_gets_all_of_a_burst(adapter: tuple[Bench, Path]) -> None:
+    bench, link = adapter
+    device = os.open(link, os.O_RDWR | os.O_NOCTTY)
+    bench.power("1")
+    read_device(device, b"board\r\n")
+    before = bench.status()["uart_bytes"]
+    assert isinstance(before, int)
+    os.write(device, b"flood 500000\nend\n")
+    wait_until(lambda: int(str(bench.status()["uart_bytes"])) >= before + 500_000)
+    assert len(read_device(device, b"[end]\r\n")) == 500_000 + len(b"[end]\r\n")
+    assert bench.status()["overruns"] == 0
+    os.close(device)
+
+
+def test_an_adapter_pulled_out_hangs_up_and_comes_back_as_another_device(adapter: tuple[Bench, Path]) -> None:
+    bench, link = adapter
+    device = os.open(link, os.O_RDWR | os.O_NOCTTY)
+    bench.power("1")
+    read_device(device, b"board\r\n")
+    bench.bench("adapter-out", "0.2")
+    assert not link.is_symlink()
+    select.select([device], [], [], 5)
+    with contextlib.suppress(OSError):
+        assert os.read(device, 100) == b""
+    os.close(device)
+    wait_until(link.is_symlink)
+    device = os.open(link, os.O_RDWR | os.O_NOCTTY)
+    os.write(device, b"again\n")
+    read_device(device, b"[again]\r\n")
+    os.close(device)
+
+
+def test_without_an_adapter_there_is_nothing_to_pull_out(bench: Bench) -> None:
+    assert bench.http("POST", "/bench/adapter-out", "1")[0] == 409
