@@ -130,6 +130,11 @@ _input_file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--place", help="A place whose settings give the hypervisor's range and the images.")
 @_places_option
 @click.option(
+    "--boots-expected",
+    is_flag=True,
+    help="Each boot in the logs was asked for, by a power cycle or a reset: none is an unexpected-reset.",
+)
+@click.option(
     "--format", "form", type=click.Choice(list(REPORTS)), default="text", show_default=True, help="How to print."
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
@@ -141,6 +146,7 @@ def scan(
     consts_rs: Path | None,
     place: str | None,
     places: Path,
+    boots_expected: bool,
     form: str,
     as_json: bool,
 ) -> NoReturn:
@@ -157,19 +163,35 @@ def scan(
     for note in memory.notes:
         click.echo(f"hvrig: note: {harmless(note, keep_newlines=False)}", err=True)
     report = REPORTS["json" if as_json else form](click.echo)
+    signal.signal(signal.SIGTERM, _interrupt)
     faults = 0
+    status = 0
     for file in files:
-        file_scan = Scan(file, memory)
-        for block in blocks_of(file):
-            for scanned in file_scan.feed(block):
-                report.found(scanned)
+        file_scan = Scan(file, memory, boots_expected=boots_expected)
+        error: UsageError | None = None
+        said = None
+        try:
+            for block in blocks_of(file):
+                for scanned in file_scan.feed(block):
+                    report.found(scanned)
+        except UsageError as failure:
+            error, said, status = failure, failure.message, 2
+        except KeyboardInterrupt:
+            said, status = "the scan was interrupted", EXIT_INTERRUPTED
         for scanned in file_scan.finish():
             report.found(scanned)
-        summary = file_scan.summary()
+        summary = file_scan.summary(said)
         report.end_of_file(summary)
         faults += summary.faults
+        if error is not None:
+            click.echo(f"hvrig: {harmless(str(error))}", err=True)
+        if status == EXIT_INTERRUPTED:
+            click.echo(
+                f"hvrig: interrupted in {harmless(file, keep_newlines=False)}; what is told came before.", err=True
+            )
+            break
     report.close()
-    sys.exit(1 if faults else 0)
+    sys.exit(status or (1 if faults else 0))
 
 
 @cli.command()

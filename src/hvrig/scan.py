@@ -6,10 +6,12 @@ bounded however large the log is.
 
 from __future__ import annotations
 
+import enum
 import gzip
+import re
 import sys
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,10 +22,12 @@ from typing import cast
 from hvrig.explain import explain
 from hvrig.layout.hypervisor import printed_map
 from hvrig.model.errors import UsageError
-from hvrig.model.finding import Alarm, Finding, Mark, Milestone, WatchEvent
+from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Severity, WatchEvent
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import Explanation, MemoryMap
+from hvrig.model.phase import Phase
 from hvrig.watch import Watch
+from hvrig.watch.catalogue import UNEXPECTED_RESET
 
 STDIN = "-"
 
@@ -37,8 +41,28 @@ _LINES_KEPT = 4096
 # Of many boots with layouts of their own, so many are noted.
 _NOTES_KEPT = 8
 
+# How far before a boot's first line it is looked for who asked for it. Firmware says little between the two.
+_SHUTDOWN_WITHIN = 2048
+# What Linux (`kernel/reboot.c`) and U-Boot's command `reset` say last.
+_SHUTDOWN = re.compile(
+    rb"reboot: (?:Restarting system|Power down|System halted|machine restart)|^resetting \.\.\.", re.MULTILINE
+)
+_ESCAPE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
+# By these a boot is known that has begun.
+_BOOT_MARKS = frozenset({Mark.SPL, Mark.UBOOT_BANNER, Mark.STARTING_KERNEL, Mark.HYPERVISOR_HELLO, Mark.LINUX_BOOTING})
+_BEFORE_HYPERVISOR = frozenset(phase.value for phase in Phase if not phase.silence_is_hang)
+
 # Levels of hvisor's LOG= at which the report of an MMIO fault is not printed.
 _QUIET_LEVELS = frozenset({"off", "error"})
+
+
+class Ended(enum.Enum):
+    """Why a boot ended before the next one began, where that is no fault of its own."""
+
+    SHUT_DOWN = "after a shutdown, a reboot or a reset that was asked for"
+    EARLY = "before the hypervisor had started"
+    BROKEN = "after a fault that leaves nothing to do but to begin anew"
+    EXPECTED = "as expected"
 
 
 @dataclass(frozen=True)
@@ -54,15 +78,21 @@ class Scanned:
 
 @dataclass(frozen=True)
 class ScannedFile:
-    """What a whole file came to. notes: what a person should know before believing that nothing was found."""
+    """What a whole file came to.
+
+    boots: how often the board was started in it. notes: what a person should know before believing it. error: why it
+    was not read to its end.
+    """
 
     file: str
     bytes: int
     lines: int
     faults: int
+    boots: int
     log_level: str | None
     hypervisor: Range | None
     notes: tuple[str, ...]
+    error: str | None = None
 
 
 class LineIndex:
@@ -91,6 +121,14 @@ class LineIndex:
         while len(self._blocks) > 1 and self._blocks[1][0] <= self.offset - self._window:
             self._blocks.popleft()
 
+    def before(self, offset: int, count: int) -> bytes:
+        """At most `count` bytes before `offset`, as far as they are within the window."""
+        found: list[bytes] = []
+        for start, _, block in reversed(self._blocks):
+            if start < offset and start + len(block) > offset - count:
+                found.append(block[max(0, offset - count - start) : offset - start])
+        return b"".join(reversed(found))
+
     def line_of(self, offset: int) -> int | None:
         """The line, from 1, of the byte at `offset`; None where it is outside the window."""
         for start, newlines, block in reversed(self._blocks):
@@ -100,10 +138,15 @@ class LineIndex:
 
 
 class Scan:
-    """One file's scan: feed it, then `finish`. A finding is given out when complete, and again if it was repeated."""
+    """One file's scan: feed it, then `finish`. A finding is given out when complete, and again if it was repeated.
 
-    def __init__(self, file: str, memory: MemoryMap) -> None:
+    A log may have many boots. One that begins anew is a fault (`unexpected-reset`) only where nothing says why:
+    `Ended` lists what is no reset. boots_expected: no boot in the log is one.
+    """
+
+    def __init__(self, file: str, memory: MemoryMap, *, boots_expected: bool = False) -> None:
         self._file = file
+        self._boots_expected = boots_expected
         self._given = memory
         self._memory = memory
         self._watch = Watch()
@@ -111,6 +154,10 @@ class Scan:
         self._lines: dict[int, int | None] = {}
         self._faults = 0
         self._hypervisor_spoke = False
+        self._booted = False
+        self._broken = False  # this boot has met a fault that is fatal
+        self._resets = 0
+        self._ended: Counter[Ended] = Counter()
         self._log_level: str | None = None
         self._notes: list[str] = []
 
@@ -123,10 +170,18 @@ class Scan:
         """The end of the file: reports that are open, and findings that came more than once."""
         return self._take(self._watch.flush(0.0))
 
-    def summary(self) -> ScannedFile:
-        """The file as a whole, after `finish`."""
+    def summary(self, error: str | None = None) -> ScannedFile:
+        """The file as a whole, after `finish`; `error` says why it was not read to its end."""
         notes = list(self._notes)
-        if not self._faults and not self._hypervisor_spoke:
+        if self._ended:
+            why = "; ".join(f"{count} {ended.value}" for ended, count in self._ended.items())
+            notes.append(f"boots that are no fault of their own: {why}")
+        if self._resets:
+            notes.append(
+                "the log does not say who asked for a boot that is called unexpected-reset; "
+                "if somebody did, --boots-expected leaves them out"
+            )
+        if not self._faults and not self._hypervisor_spoke and self._index.offset:
             notes.append("hvisor's boot is not in it: that nothing was found may mean that nothing was looked at")
         if self._log_level is not None and self._log_level.lower() in _QUIET_LEVELS:
             notes.append(f"hvisor was built with log_level {self._log_level}: it does not print every fault")
@@ -136,9 +191,11 @@ class Scan:
             bytes=self._index.offset,
             lines=self._index.lines,
             faults=self._faults,
+            boots=self._booted + self._resets + sum(self._ended.values()),
             log_level=self._log_level,
             hypervisor=hypervisor.range if hypervisor is not None else None,
             notes=tuple(notes),
+            error=error,
         )
 
     def _take(self, events: list[WatchEvent]) -> list[Scanned]:
@@ -148,13 +205,34 @@ class Scan:
                 self._remember(event.offset)
             elif isinstance(event, Milestone):
                 self._hypervisor_spoke |= event.mark is Mark.HYPERVISOR_HELLO
-            else:
+                self._booted |= event.mark in _BOOT_MARKS
+            elif event.kind != UNEXPECTED_RESET or self._is_fault(event):
                 if not event.is_fault:
                     self._fact(event)
                 elif event.count == 1:  # given again with its count, it was there before
                     self._faults += 1
+                    self._broken |= event.kind != UNEXPECTED_RESET and event.severity is Severity.FATAL
                 found.append(self._scanned(event))
         return found
+
+    def _is_fault(self, reset: Finding) -> bool:
+        """Whether nothing says why a boot began anew; counts it in any case."""
+        before = _ESCAPE.sub(b"", self._index.before(reset.offset, _SHUTDOWN_WITHIN))
+        ended = None
+        if self._boots_expected:
+            ended = Ended.EXPECTED
+        elif reset.fields.get("phase") in _BEFORE_HYPERVISOR:
+            ended = Ended.EARLY
+        elif _SHUTDOWN.search(before):
+            ended = Ended.SHUT_DOWN
+        elif self._broken:
+            ended = Ended.BROKEN
+        self._broken = False
+        if ended is None:
+            self._resets += 1
+            return True
+        self._ended[ended] += 1
+        return False
 
     def _scanned(self, finding: Finding) -> Scanned:
         tied = self._lines.get(finding.tied_to) if finding.tied_to is not None else None
@@ -205,7 +283,8 @@ def blocks_of(file: str) -> Iterator[bytes]:
     except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"{file} cannot be read: {why}.", "Give a console log, a .gz of one, or - for stdin."
+            f"{file} cannot be read{' to its end' if seen else ''}: {why}.",
+            "What came before that was looked at." if seen else "Give a console log, a .gz of one, or - for stdin.",
         ) from error
     if not seen:
         raise UsageError(

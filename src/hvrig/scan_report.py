@@ -105,7 +105,9 @@ class TextReport:
         """What the file came to, and what to know before it is believed."""
         found = f"{summary.faults} findings" if summary.faults != 1 else "1 finding"
         known = f", hypervisor at {summary.hypervisor}" if summary.hypervisor is not None else ""
-        self._line(f"{summary.file}: {found} in {summary.bytes} bytes, {summary.lines} lines{known}")
+        boots = f", {summary.boots} boots" if summary.boots > 1 else ""
+        if summary.bytes or summary.error is None:
+            self._line(f"{summary.file}: {found} in {summary.bytes} bytes, {summary.lines} lines{boots}{known}")
         for note in summary.notes:
             self._line(f"    note: {note}")
 
@@ -140,7 +142,9 @@ class GithubReport:
         self._command(level, scanned.file, scanned.line, f"hvisor console: {finding.kind}", text)
 
     def end_of_file(self, summary: ScannedFile) -> None:
-        """The notes: a clean log with one of them may be no evidence."""
+        """The notes: a clean log with one of them may be no evidence. And an error: what was not read is not clean."""
+        if summary.error is not None:
+            self._command("error", summary.file, None, "hvisor console", summary.error)
         for note in summary.notes:
             self._command("notice", summary.file, None, "hvisor console", note)
 
@@ -190,11 +194,13 @@ class JsonReport:
                 "bytes": summary.bytes,
                 "lines": summary.lines,
                 "findings": summary.faults,
+                "boots": summary.boots,
                 "log_level": summary.log_level,
                 "hypervisor": {"start": f"{hypervisor.start:#x}", "end": f"{hypervisor.end:#x}"}
                 if hypervisor
                 else None,
                 "notes": list(summary.notes),
+                "error": summary.error,
             }
         )
 

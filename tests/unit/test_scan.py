@@ -124,6 +124,65 @@ def test_memory_stays_bounded_over_a_large_log() -> None:
     assert grown < 2 << 20, "the window of lines is 1 MiB"
 
 
+BOOT = (UART / "hvisor-qemu-ok.raw.log").read_bytes()
+UBOOT = b"\r\n\r\nU-Boot 2023.01 (Jun 22 2026 - 08:38:07 +0000)\r\n\r\nDRAM:  4 GiB\r\n=> \r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (BOOT + b"[    4.891467] reboot: Power down\r\n", "1 after a shutdown"),
+        (BOOT + b"\x1b[0m[    4.150121] reboot: Restarting system\r\nINFO:    PSCI reset\r\n", "1 after a shutdown"),
+        (UBOOT + b"=> reset\r\nresetting ...\r\n", "1 before the hypervisor"),
+        (UBOOT, "1 before the hypervisor"),
+        (BOOT + b"[    9.000000] Kernel panic - not syncing: Fatal exception\r\n" * 3, "1 after a fault"),
+    ],
+)
+@pytest.mark.parametrize("block", [7, 1 << 16])
+def test_a_boot_that_the_log_explains_is_no_reset(first: bytes, said: str, block: int) -> None:
+    scan, found = scanned(first + UBOOT, block=block)
+    assert [each for each in found if each.finding.kind == "unexpected-reset"] == []
+    summary = scan.summary()
+    assert summary.boots == 2
+    assert said in " ".join(summary.notes)
+
+
+def test_a_boot_that_nothing_explains_is_a_reset_each_time() -> None:
+    scan, found = scanned(
+        BOOT + BOOT + b"[    4.8] reboot: Power down\r\n" + b"x" * 4096 + BOOT + b"[ 4.8] reboot:\r\n"
+    )
+    assert [each.finding.kind for each in faults(found)] == ["unexpected-reset"] * 2
+    summary = scan.summary()
+    assert (summary.boots, summary.faults) == (3, 2)
+    assert any("--boots-expected" in note for note in summary.notes)
+    scan = Scan("uart.log", NOTHING_KNOWN, boots_expected=True)
+    assert faults(scan.feed(BOOT * 3) + scan.finish()) == []
+    assert scan.summary().boots == 3
+
+
+def test_a_fault_excuses_one_boot_only() -> None:
+    panic = b"[    9.000000] Kernel panic - not syncing: Fatal exception\r\n"
+    scan, found = scanned(BOOT + panic + BOOT + BOOT)
+    assert [each.finding.kind for each in faults(found)] == ["kernel-panic", "unexpected-reset"]
+    assert scan.summary().boots == 3
+
+
+def test_a_warning_excuses_no_boot() -> None:
+    oom = b"[    9.000000] Out of memory: Killed process 214 (memtester) total-vm:788072kB\r\n"
+    _, found = scanned(BOOT + oom + BOOT)
+    assert [each.finding.kind for each in faults(found)] == ["oom-kill", "unexpected-reset"]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=5), max_size=12), st.integers(0, 70), st.integers(0, 30))
+def test_the_bytes_before_an_offset(blocks: list[bytes], offset: int, count: int) -> None:
+    index = LineIndex()
+    for block in blocks:
+        index.feed(block)
+    data = b"".join(blocks)
+    offset = min(offset, len(data))
+    assert index.before(offset, count) == data[max(0, offset - count) : offset]
+
+
 def test_plain_packed_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = tmp_path / "uart.log.gz"
     packed.write_bytes(gzip.compress(b"abc\n"))

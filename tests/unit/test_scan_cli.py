@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,6 @@ def test_notes_on_the_map_go_to_stderr() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("missing.log",),
         (GOOD, "--board-rs", "missing.rs"),
         (GOOD, "--board-rs", GOOD),
         (GOOD, "--elf", GOOD),
@@ -89,3 +90,58 @@ def test_what_cannot_be_read_is_usage(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("arguments", [(), (GOOD, "--format", "xml"), (GOOD, "--nonsense")])
 def test_a_wrong_call_is_2(arguments: tuple[str, ...]) -> None:
     assert scan(*arguments).exit_code == 2
+
+
+def test_a_file_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
+    done = scan("missing.log", ISSUE_221, str(tmp_path), "--json")
+    assert done.exit_code == 2
+    document = json.loads(done.stdout)
+    assert [file["findings"] for file in document["files"]] == [0, 4, 0]
+    assert len(document["findings"]) == 4
+    assert [file["error"] is None for file in document["files"]] == [False, True, False]
+    assert document["files"][0]["notes"] == []
+    assert "missing.log cannot be read: No such file" in done.stderr
+    assert str(tmp_path) in done.stderr
+
+
+def test_what_was_read_of_a_broken_file_is_told(tmp_path: Path) -> None:
+    text = Path(ISSUE_221).read_bytes() + bytes(random.Random(1).randbytes(200_000))
+    whole = gzip.compress(text)
+    broken = tmp_path / "uart.log.gz"
+    broken.write_bytes(whole[: len(whole) // 2])
+    done = scan(str(broken), ISSUE_221)
+    assert done.exit_code == 2
+    assert f"{broken}:13: unhandled-mmio-fault" in done.stdout
+    assert f"{broken}: 4 findings in " in done.stdout
+    assert f"{ISSUE_221}: 4 findings in " in done.stdout
+    assert f"{broken} cannot be read to its end" in done.stderr
+    github = scan(str(broken), "--format", "github").stdout
+    assert f"::error file={broken},title=hvisor console::{broken} cannot be read to its end" in github
+
+
+@pytest.mark.parametrize("form", ["text", "json", "github"])
+def test_an_interrupted_scan_tells_what_it_has(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blocks(_file: str) -> Iterator[bytes]:
+        yield Path(ISSUE_221).read_bytes()[:-40]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hvrig.cli.blocks_of", blocks)
+    done = scan("-", GOOD, "--format", form)
+    assert done.exit_code == 130
+    assert "unhandled-mmio-fault" in done.stdout
+    assert "hypervisor-panic" in done.stdout
+    assert GOOD not in done.stdout
+    assert "interrupted" in done.stderr
+    if form == "json":
+        (file,) = json.loads(done.stdout)["files"]
+        assert (file["findings"], file["error"]) == (4, "the scan was interrupted")
+
+
+def test_boots_expected() -> None:
+    boot = Path(GOOD).read_bytes()
+    twice = boot + b"\r\n" + boot
+    assert scan("-", stdin=twice).exit_code == 1
+    done = scan("-", "--boots-expected", stdin=twice)
+    assert done.exit_code == 0
+    assert ", 2 boots, " in done.stdout
+    assert "1 as expected" in done.stdout

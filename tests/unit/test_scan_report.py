@@ -100,6 +100,17 @@ def test_json_is_one_document_with_files_findings_and_facts() -> None:
     assert {fact["kind"] for fact in document["facts"]} == {"hypervisor-layout", "log-level"}
 
 
+def test_a_file_that_was_not_read_to_its_end_says_so_in_every_form() -> None:
+    summary = ScannedFile("a.log.gz", 9, 1, 0, 1, None, None, (), "a.log.gz cannot be read to its end: EOF.")
+    assert "::error file=a.log.gz,title=hvisor console::a.log.gz cannot be read" in printed("github", [], summary)
+    (file,) = json.loads(printed("json", [], summary))["files"]
+    assert (file["bytes"], file["boots"], file["error"]) == (9, 1, "a.log.gz cannot be read to its end: EOF.")
+    # The message itself goes to stderr.
+    assert printed("text", [], summary) == "a.log.gz: 0 findings in 9 bytes, 1 lines"
+    unread = ScannedFile("b.log", 0, 0, 0, 0, None, None, (), "b.log cannot be read.")
+    assert printed("text", [], unread) == ""
+
+
 def test_json_keeps_a_findings_final_count_and_counts_what_is_too_much() -> None:
     once = [Scanned("a", 1, Finding("rcu-stall", Origin.KERNEL, n, 0.0), None, None) for n in range(10_002)]
     again = Scanned("a", 1, Finding("rcu-stall", Origin.KERNEL, 0, 0.0, count=5), None, None)
@@ -129,7 +140,7 @@ def test_githubs_escapes_levels_and_files() -> None:
             Scanned("-", 1, warning, None, None),
             Scanned("-", 1, repeat, None, None),
         ],
-        ScannedFile("a.log", 1, 1, 0, None, Range(0, 1), ("a\nnote",)),
+        ScannedFile("a.log", 1, 1, 0, 1, None, Range(0, 1), ("a\nnote",)),
     ).split("\n")
     assert lines == [
         "::warning file=a%2Cb%3Ac.log,line=1,title=hvisor console%3A oom-kill::oom-kill%0A100%25 a:b,c",
@@ -150,15 +161,15 @@ def _acts(form: str, text: str) -> bool:
 
 @pytest.mark.parametrize("form", REPORTS)
 def test_nothing_of_a_log_acts_in_what_is_printed(form: str) -> None:
-    summary = ScannedFile(EVIL, 1, 1, 1, EVIL, None, (EVIL,))
+    summary = ScannedFile(EVIL, 1, 1, 1, 1, EVIL, None, (EVIL,), EVIL)
     text = printed(form, [evil(EVIL)], summary)
     assert not _acts(form, text)
     assert "stop-commands" in text, "it is shown, not hidden"
     if form == "github":
-        assert len(text.split("\n")) == 2
+        assert len(text.split("\n")) == 3
 
 
 @given(st.text(alphabet=st.characters(), max_size=60))
 def test_no_text_of_any_kind_acts(text: str) -> None:
     for form in REPORTS:
-        assert not _acts(form, printed(form, [evil(text)], ScannedFile(text, 1, 1, 1, text, None, (text,))))
+        assert not _acts(form, printed(form, [evil(text)], ScannedFile(text, 1, 1, 1, 1, text, None, (text,), text)))

@@ -1,12 +1,13 @@
 """What a fault's address means, given the memory map.
 
 hvisor reports an access that it finds in none of the zone's regions. So the address tells which of the places that
-must agree does not: the hypervisor's own tables, the zone's regions, or the zone's device tree.
+must agree does not: the hypervisor's own tables, the zone's regions, or the zone's device tree. Where the hypervisor
+itself faulted, the address (FAR_EL2) is its own: it runs with its addresses mapped to themselves.
 """
 
 from __future__ import annotations
 
-from hvrig.model.finding import Finding
+from hvrig.model.finding import Finding, Origin
 from hvrig.model.memory_map import ZONE_USES, Explanation, MemoryMap, Region, Use, parts_outside
 
 # What a report means that does not say whose access it was: zone 0 runs on every board.
@@ -14,10 +15,15 @@ _ZONE_UNLESS_SAID = 0
 
 _STRETCHES_SHOWN = 3
 
+# A null pointer plus the offset of a field.
+_NULL_PAGE = 0x1000
+
 
 def explain(memory: MemoryMap, finding: Finding) -> Explanation | None:
     """What `finding`'s address is, and the likely cause; None without an address, or where nothing is known of it."""
-    address = finding.fields.get("address")
+    address, far = finding.fields.get("address"), finding.fields.get("far")
+    if address is None and finding.origin is Origin.HYPERVISOR and isinstance(far, int):
+        return _by_hypervisor(memory, far)
     if not isinstance(address, int) or isinstance(address, bool):
         return None
     zone = finding.zone if finding.zone is not None else _ZONE_UNLESS_SAID
@@ -73,6 +79,30 @@ def _in_hypervisor(
     return Explanation(address, what, cause)
 
 
+def _by_hypervisor(memory: MemoryMap, address: int) -> Explanation | None:
+    """The hypervisor itself could not read, write or execute there."""
+    check = _check_reservation(memory, _ZONE_UNLESS_SAID)
+    if address < _NULL_PAGE:
+        cause = "The hypervisor followed a pointer that was never set or was overwritten. " + check
+        return Explanation(address, "next to address 0", cause)
+    if not memory.regions:
+        return None
+    there = memory.at(address)
+    if _first(there, Use.HYPERVISOR, Use.HYPERVISOR_PART):
+        part = _first(there, Use.HYPERVISOR_PART)
+        inside = f", in its {part.name}" if part is not None else ""
+        what = f"inside the hypervisor's own memory, {_place_of(memory.hypervisor or there[0])}{inside}"
+        cause = "The hypervisor could not reach its own memory: its page tables were most likely overwritten. "
+    elif region := _first(there, *ZONE_USES, Use.RESERVED, Use.TREE_MEMORY, Use.TREE_DEVICE, Use.IMAGE):
+        whose = f" of zone {region.zone}" if region.zone is not None else ""
+        what = f"{region.name}{whose}, {_place_of(region)}"
+        cause = "The hypervisor itself faulted there: a pointer of its own, or its page tables, were overwritten. "
+    else:
+        what = "in nothing that is known"
+        cause = "The hypervisor followed a wild pointer: its data were most likely overwritten. "
+    return Explanation(address, what, cause + check)
+
+
 def _in_no_region(memory: MemoryMap, address: int, zone: int, seen: dict[Use, Region]) -> Explanation | None:
     """The zone has no region there, or its regions are not known."""
     regions_known = bool(memory.of(*ZONE_USES, zone=zone))
@@ -114,15 +144,20 @@ def _in_no_region(memory: MemoryMap, address: int, zone: int, seen: dict[Use, Re
 
 def _lost_tables(memory: MemoryMap, zone: int) -> str:
     """The cause where the hypervisor does not know an address that it was told of."""
-    cause = "The hypervisor was told of it and no longer knows it: its tables were most likely overwritten. "
+    return (
+        "The hypervisor was told of it and no longer knows it: its tables were most likely overwritten. "
+        + _check_reservation(memory, zone)
+    )
+
+
+def _check_reservation(memory: MemoryMap, zone: int) -> str:
+    """What to look at where the hypervisor's memory was overwritten."""
     hypervisor = memory.hypervisor
     if hypervisor is None:
-        return (
-            cause + f"Check that zone {zone}'s device tree reserves the hypervisor's whole memory, [skernel, hv_end)."
-        )
+        return f"Check that zone {zone}'s device tree reserves the hypervisor's whole memory, [skernel, hv_end)."
     banks = memory.of(Use.TREE_MEMORY, zone=zone)
     if not banks:
-        return cause + f"Check that zone {zone}'s device tree reserves all of {_place_of(hypervisor)}."
+        return f"Check that zone {zone}'s device tree reserves all of {_place_of(hypervisor)}."
     reserved = [region.range for region in memory.of(Use.RESERVED, zone=zone)]
     open_parts = [
         part
@@ -131,14 +166,14 @@ def _lost_tables(memory: MemoryMap, zone: int) -> str:
         for part in parts_outside(common, reserved)
     ]
     if not open_parts:
-        return cause + (
+        return (
             f"The device tree at hand keeps {_place_of(hypervisor)} from the kernel: check that the zone was booted "
             "with this tree and this hypervisor."
         )
     shown = ", ".join(str(part) for part in open_parts[:_STRETCHES_SHOWN])
     more = f" and {len(open_parts) - _STRETCHES_SHOWN} more" if len(open_parts) > _STRETCHES_SHOWN else ""
-    return cause + (
-        f"Its device tree gives the kernel {shown}{more} of the hypervisor's {_place_of(hypervisor)}: "
+    return (
+        f"Zone {zone}'s device tree gives the kernel {shown}{more} of the hypervisor's {_place_of(hypervisor)}: "
         "reserve it with no-map."
     )
 

@@ -132,3 +132,51 @@ def test_nothing_is_said_where_nothing_is_known() -> None:
     assert explain(MemoryMap((RAM,)), fault(None)) is None
     assert explain(MemoryMap(), fault(0xB600000)) is None
     assert explain(MemoryMap((POOL,)), fault(0xB600000)) is None
+
+
+def far(address: int, *regions: Region) -> Explanation | None:
+    fault = Finding("el2-exception", Origin.HYPERVISOR, offset=0, t=0.0, fields={"elr": 0x501000, "far": address})
+    return explain(MemoryMap(regions), fault)
+
+
+@pytest.mark.parametrize(
+    ("address", "what", "cause"),
+    [
+        (
+            0x1000000,
+            "inside the hypervisor's own memory, 0x500000 - 0x4ae6000 (hvisor), in its frame pool",
+            "page tables",
+        ),
+        (0x501000, "inside the hypervisor's own memory, 0x500000 - 0x4ae6000 (hvisor)", "could not reach its own"),
+        (0xB600000, "RAM of zone 0, 0x9400000 - 0x10000000 (board.rs:30)", "itself faulted there"),
+        (0xFE000010, "device memory of zone 0, 0xfe000000 - 0xfe600000 (board.rs:40)", "itself faulted there"),
+        (0x18, "next to address 0", "pointer that was never set"),
+        (0xDEADBEEF000, "in nothing that is known", "wild pointer"),
+    ],
+)
+def test_where_the_hypervisor_itself_faulted(address: int, what: str, cause: str) -> None:
+    said = far(address, HYPERVISOR, POOL, RAM, DEVICE)
+    assert said is not None
+    assert (said.address, said.what) == (address, what)
+    assert cause in said.cause
+    assert "reserves all of 0x500000 - 0x4ae6000 (hvisor)" in said.cause
+
+
+def test_the_stretch_that_is_not_reserved_is_named_for_the_hypervisors_own_fault_too() -> None:
+    said = far(0x1000000, HYPERVISOR, LOW_BANK, TOO_LITTLE)
+    assert said is not None
+    assert "gives the kernel 0x880000 - 0x4ae6000" in said.cause
+
+
+def test_far_alone_says_little_where_nothing_is_known() -> None:
+    assert far(0xDEADBEEF000) is None
+    assert far(0x18) is not None
+    uboot = Finding("u-boot-exception", Origin.BOARD, offset=0, t=0.0, fields={"far": 0x1000000})
+    assert explain(MemoryMap((HYPERVISOR,)), uboot) is None
+
+
+def test_an_instruction_that_a_zone_could_not_fetch_is_explained_as_its_access() -> None:
+    fetch = Finding("instruction-fetch-failure", Origin.HYPERVISOR, offset=0, t=0.0, fields={"address": 0xB600000})
+    said = explain(MemoryMap((RAM, HYPERVISOR)), fetch)
+    assert said is not None
+    assert said.what == "RAM of zone 0, 0x9400000 - 0x10000000 (board.rs:30)"
