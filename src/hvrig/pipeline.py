@@ -26,6 +26,7 @@ from hvrig.explain import explain
 from hvrig.gate.ladder import Ladder
 from hvrig.gate.shell_paramiko import ParamikoShell, connect
 from hvrig.lab.labgrid_bench import LabgridBench
+from hvrig.lab.person import ask_person
 from hvrig.lab.places import load_place, with_rack
 from hvrig.layout.hypervisor import printed_map, with_printed
 from hvrig.layout.inputs import Known, MapInputs, place_only, read_inputs
@@ -225,11 +226,15 @@ class Run:
                 ports,
                 acquisition=Acquisition(coordinator, self.place.lab.tags, self._options.wait_s),
                 tell=lambda text: self._observer(Step(text)),
+                ask=self._ask_person,
             )
             bench.__enter__()
             self._stack.callback(self._leave_bench, bench)
             self._bench = bench
         return self._bench
+
+    def _ask_person(self, request: str) -> None:
+        ask_person(request, Deadline(self.place.deadlines.person_s), lambda text: self._observer(Step(text)))
 
     def _leave_bench(self, bench: LabgridBench) -> None:
         try:
@@ -282,7 +287,10 @@ class Run:
         with _signals_wait(), self._stack:
             if self._shell is not None:
                 self._shell.close()
-            if self._bench is not None and not self._options.keep_on:
+            if self._bench is not None and self._bench.power.by_hand:
+                # Nobody need be there any more, and what was found is found.
+                self._observer(Step(f"switch the board of place {self.place.name} off by hand"))
+            elif self._bench is not None and not self._options.keep_on:
                 try:
                     self._bench.power.off(Deadline(self.place.deadlines.power_s))
                 except LabError as failure:

@@ -6,10 +6,14 @@ that sends 150 kB/s.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
 import queue
 import select
 import socket
+import termios
 from typing import Protocol
 
 import serial
@@ -62,7 +66,7 @@ def open_port(endpoint: SerialEndpoint, deadline: Deadline, wake_fd: int) -> Uar
             return Rfc2217Port(endpoint, deadline, wake_fd)
         if endpoint.protocol == "local":
             return LocalPort(endpoint, wake_fd)
-    except (OSError, serial.SerialException) as error:
+    except (OSError, serial.SerialException, termios.error) as error:
         raise LabError(
             f"The UART at {endpoint} cannot be opened: {_reason(error)}.", _open_remedy(endpoint, error)
         ) from error
@@ -81,6 +85,8 @@ def _open_remedy(endpoint: SerialEndpoint, error: Exception) -> str:
         return f"Give this user access to {endpoint.device} (on Debian: adduser USER dialout), then log in again."
     if "exclusively lock" in str(error):
         return f"Another program has {endpoint.device} open: fuser {endpoint.device} names it."
+    if "baud" in str(error):
+        return "Use another adapter (FTDI ones take 1500000), or mend the resource's speed."
     return f"Is the adapter plugged in, and is {endpoint.device} its name? See /dev/serial/by-id."
 
 
@@ -148,11 +154,35 @@ class RawPort:
         self._socket.close()
 
 
+def _settle(fd: int, speed: int) -> None:
+    """What pyserial leaves as the program before us had it. Raises OSError when the adapter does not take the speed.
+
+    A break, which is what a board without power looks like, must not throw bytes away (BRKINT): it is read as a NUL.
+    Letting go of the port must not pull at DTR (HUPCL), and no other program may open it meanwhile (TIOCEXCL).
+    """
+    iflag, oflag, cflag, lflag, ispeed, ospeed, cc = termios.tcgetattr(fd)
+    iflag &= ~(termios.BRKINT | termios.IGNPAR)
+    cflag &= ~termios.HUPCL
+    termios.tcsetattr(fd, termios.TCSANOW, [iflag, oflag, cflag, lflag, ispeed, ospeed, cc])
+    fcntl.ioctl(fd, termios.TIOCEXCL)
+    taken = termios.tcgetattr(fd)[5]
+    if taken != getattr(termios, f"B{speed}", taken):
+        raise OSError(errno.EINVAL, f"the adapter does not take {speed} baud")
+
+
 class LocalPort:
-    """A serial device of this machine: 8N1, no flow control, nobody else on it."""
+    """A serial device of this machine: 8N1, no flow control, nobody else on it, and no waiting for full buffers."""
 
     def __init__(self, endpoint: SerialEndpoint, wake_fd: int) -> None:
         self._serial = serial.Serial(endpoint.device, endpoint.speed, exclusive=True, write_timeout=WRITE_S)
+        try:
+            _settle(self._serial.fileno(), endpoint.speed)
+            # A USB adapter gathers bytes for 16 ms otherwise. Not every driver knows of it.
+            with contextlib.suppress(OSError, ValueError, NotImplementedError):
+                self._serial.set_low_latency_mode(True)
+        except BaseException:
+            self._serial.close()
+            raise
         self._reader = _FdReader(self._serial.fileno(), wake_fd)
 
     def read(self) -> bytes:
@@ -184,23 +214,35 @@ class _Rfc2217Serial(Rfc2217Serial):
 
     _socket: socket.socket
     _read_buffer: queue.Queue[bytes | None]
+    _ended = False
 
     def _telnet_read_loop(self) -> None:
         try:
             super()._telnet_read_loop()  # type: ignore[misc]  # not in the stubs
-        except OSError:  # while it answers the server, which has hung up
+        except OSError:
+            pass  # while it answered the server, which had hung up
+        finally:
             self._read_buffer.put(None)
 
     def keep_alive(self) -> None:
         """Notice a lab host that has lost its power."""
         _keep_alive(self._socket)
 
-    def left_over(self) -> bytes:
-        """What had come before the connection ended; `read` no longer gives it."""
-        data = bytearray()
-        while self._read_buffer.qsize():
-            data += self._read_buffer.get(False) or b""
-        return bytes(data)
+    def take(self, seconds: float) -> bytes:
+        """What has come, waiting for the first byte; b"" when none does. Raises SerialException after the last one.
+
+        pyserial's `read` drops what it has gathered when the connection ends meanwhile.
+        """
+        if not self._ended:
+            try:
+                pieces = [self._read_buffer.get(True, seconds)]
+            except queue.Empty:
+                return b""
+            pieces += [self._read_buffer.get(False) for _ in range(min(BLOCK, self._read_buffer.qsize()))]
+            self._ended = None in pieces
+            if data := b"".join(piece for piece in pieces if piece is not None):
+                return data
+        raise serial.SerialException("the server hung up, as it does when its adapter is pulled out")
 
 
 class Rfc2217Port:
@@ -210,7 +252,7 @@ class Rfc2217Port:
         # ign_set_control: modem lines are no part of this UART, and ser2net does not answer for a device without.
         patience = max(0.1, min(RFC2217_ANSWER_S, deadline.remaining))
         url = f"rfc2217://{endpoint.host}:{endpoint.port}?ign_set_control&timeout={patience:.1f}"
-        self._serial = _Rfc2217Serial(url, baudrate=endpoint.speed, timeout=RFC2217_TICK_S)
+        self._serial = _Rfc2217Serial(url, baudrate=endpoint.speed)
         self._serial.keep_alive()
         self._wake = select.poll()
         self._wake.register(wake_fd, select.POLLIN)
@@ -218,16 +260,12 @@ class Rfc2217Port:
     def read(self) -> bytes:
         """See UartPort."""
         try:
-            while True:
-                block: bytes = self._serial.read(1)
-                if block:
-                    return block + self._serial.read(min(BLOCK, self._serial.in_waiting))
+            while not (block := self._serial.take(RFC2217_TICK_S)):
                 if self._wake.poll(0):
                     return b""
-        except (OSError, serial.SerialException) as error:
-            if left := self._serial.left_over():
-                return left
-            raise PortLostError("the server hung up, as it does when its adapter is pulled out") from error
+        except serial.SerialException as error:
+            raise PortLostError(_reason(error)) from error
+        return block
 
     def write(self, data: bytes) -> None:
         """See UartPort."""

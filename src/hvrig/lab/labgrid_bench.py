@@ -9,11 +9,13 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from labgrid import Environment, Target
+from labgrid.driver.powerdriver import ManualPowerDriver
 from labgrid.exceptions import InvalidConfigError, NoDriverFoundError, NoResourceFoundError
 from labgrid.protocol import PowerProtocol
 from labgrid.remote.client import Error as LabgridClientError
@@ -37,7 +39,8 @@ class LabgridBench:
     """A place's target, valid inside `with`: `power`, `serial`, `ssh`.
 
     `rack_ports` are filled in where the environment has port 0. A RemotePlace is acquired from its coordinator as
-    `acquisition` says, and given back at the end; `tell` gets lines about that for a person. Raises UsageError for an
+    `acquisition` says, and given back at the end; `tell` gets lines about that for a person. `ask` has a person do what
+    is done by hand, and returns when it is done. Raises UsageError for an
     environment that labgrid does not take, LabError for a resource that is not there or a place that cannot be had;
     leaving raises LabError when the place cannot be given back.
     """
@@ -51,6 +54,7 @@ class LabgridBench:
         acquisition: Acquisition | None = None,
         tell: Callable[[str], None] = lambda _: None,
         locks: Path | None = None,
+        ask: Callable[[str], None] | None = None,
     ) -> None:
         self._places = places
         self._name = name
@@ -58,6 +62,7 @@ class LabgridBench:
         self._acquisition = acquisition or Acquisition()
         self._tell = tell
         self._locks = locks
+        self._ask = ask
         self._stack = ExitStack()
 
     def __enter__(self) -> LabgridBench:
@@ -76,9 +81,10 @@ class LabgridBench:
             target = environment.get_target(self._name)
             self._serial_resource = _serial_resource(target)
             self.serial = _serial_endpoint(self._serial_resource)
+            self._stable_device = stable_name(self.serial.device)
             service = target.get_resource(NetworkService)
             self.ssh = SshEndpoint(service.address, service.port, service.username)
-            self.power = LabgridPower(target, self._name)
+            self.power = LabgridPower(target, self._name, self._ask)
         except NoResourceFoundError as error:
             raise LabError(
                 f"labgrid has no such resource for place {self._name}: {error}.",
@@ -132,7 +138,9 @@ class LabgridBench:
         """
         resource = self._serial_resource
         entry = getattr(resource, "_remote_entry", None)
-        if entry is None or not isinstance(resource, NetworkSerialPort):
+        if not isinstance(resource, NetworkSerialPort):
+            return replace(self.serial, device=self._stable_device)
+        if entry is None:
             return self.serial
         port = entry.args.get("port")
         if not entry.avail or not port:
@@ -150,13 +158,18 @@ class LabgridBench:
 class LabgridPower:
     """`hvrig.model.protocols.Power` over any labgrid driver with the PowerProtocol.
 
+    `by_hand`: labgrid's ManualPowerDriver asks through stdin, which pytest captures: `ask` does it instead, with the
+    request, and takes the time that a person needs.
+
     labgrid's `rest` model has no time-out (labgrid 26.0), so each call runs in a thread that is left behind
     when the deadline is over.
     """
 
-    def __init__(self, target: Target, name: str) -> None:
+    def __init__(self, target: Target, name: str, ask: Callable[[str], None] | None = None) -> None:
         self._driver = target.get_driver(PowerProtocol)
         self._name = name
+        self._ask = ask
+        self.by_hand = isinstance(self._driver, ManualPowerDriver)
 
     def on(self, deadline: Deadline) -> None:
         """Power on, and read back where the outlet can tell."""
@@ -167,6 +180,11 @@ class LabgridPower:
         self._switch("off", False, deadline)
 
     def _switch(self, word: str, state: bool, deadline: Deadline) -> None:
+        if self.by_hand:
+            if self._ask is None:
+                raise LabError(f"The power of place {self._name} is switched by hand.", "Ask the person who can.")
+            self._ask(f"Switch the board of place {self._name} {word.upper()}")
+            return
         self._bounded(getattr(self._driver, word), f"switch power {word}", deadline)
         if not hasattr(self._driver, "get"):
             return
@@ -220,6 +238,15 @@ def _serial_endpoint(resource: Any) -> SerialEndpoint:
         )
     host, port = proxymanager.get_host_and_port(resource)
     return SerialEndpoint(resource.protocol, resource.speed, host=host, port=port)
+
+
+def stable_name(device: str, folder: Path = Path("/dev/serial")) -> str:
+    """The name under which udev finds an adapter again that was pulled out: the kernel's own may change.
+
+    Its own name (by-id) before that of the USB port (by-path); the device itself where udev gave it neither.
+    """
+    links = [*sorted(folder.glob("by-id/*")), *sorted(folder.glob("by-path/*"))]
+    return next((str(link) for link in links if device and link.resolve() == Path(device).resolve()), device)
 
 
 def _resources(target: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -249,12 +249,14 @@ class DeadlineSettings:
 
     rung_bytes_per_s: how many bytes of memory a rung gets through per second, at the least, before any rung
     was measured; later rungs are timed by the rungs before them.
+    person_s: what a person is asked to do by hand, such as switching the power.
     stall_s: silence of memtester after which the board is asked whether it is alive.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
 
     power_s: float = 15.0
+    person_s: float = 120.0
     first_byte_s: float = 15.0
     uboot_s: float = 60.0
     command_s: float = 15.0

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import random
 import socket
+import struct
+import termios
 import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serial
@@ -20,6 +25,8 @@ from hvrig.board.console import Console, Sink, Tap
 from hvrig.model.bench import SerialEndpoint
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError, UsageError
+
+TIOCGEXCL = 0x80045440  # not in Python's termios
 
 
 class Uart:
@@ -344,6 +351,101 @@ def test_a_local_port(tmp_path: Path) -> None:
         os.close(board)  # unplugged
         wait_for(lambda: console.gaps, "the gap")
     assert (tmp_path / "uart.log").read_bytes() == sent
+
+
+def test_a_local_port_has_the_settings_that_matter(tmp_path: Path) -> None:
+    board, device = os.openpty()
+    before = termios.tcgetattr(device)
+    before[0] |= termios.BRKINT | termios.IXON | termios.IGNPAR
+    before[2] |= termios.HUPCL
+    termios.tcsetattr(device, termios.TCSANOW, before)
+    with Console(SerialEndpoint("local", 1500000, device=os.ttyname(device)), tmp_path, []) as console:
+        console.open(Deadline(5))
+        iflag, _, cflag, lflag, _, speed, _ = termios.tcgetattr(device)
+        assert not iflag & (termios.BRKINT | termios.IXON | termios.IXOFF | termios.ICRNL | termios.IGNPAR)
+        assert not cflag & (termios.CRTSCTS | termios.HUPCL)
+        assert not lflag & (termios.ICANON | termios.ECHO)
+        assert speed == termios.B1500000
+        exclusive = fcntl.ioctl(device, TIOCGEXCL, struct.pack("i", 0))
+        assert struct.unpack("i", exclusive) == (1,)
+        with pytest.raises(LabError, match="exclusively lock"):
+            Console(SerialEndpoint("local", 1500000, device=os.ttyname(device)), tmp_path / "2", []).open(Deadline(5))
+    os.close(device)
+    os.close(board)
+
+
+def test_an_adapter_that_does_not_take_the_speed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board, device = os.openpty()
+    set_all = termios.tcsetattr
+
+    def slow_adapter(fd: int, when: int, attributes: list[Any]) -> None:
+        """As a driver does that rounds: it takes the call, and another speed."""
+        set_all(fd, when, [*attributes[:4], termios.B115200, termios.B115200, attributes[6]])
+
+    monkeypatch.setattr(termios, "tcsetattr", slow_adapter)
+    with pytest.raises(LabError, match="does not take 1500000 baud") as refused:
+        Console(SerialEndpoint("local", 1500000, device=os.ttyname(device)), tmp_path, []).open(Deadline(5))
+    assert "another adapter" in refused.value.remedy
+    os.close(device)
+    os.close(board)
+
+
+def test_an_adapter_that_comes_back_under_another_name_is_found(tmp_path: Path) -> None:
+    board, device = os.openpty()
+    tty.setraw(device)
+    where: list[SerialEndpoint | None] = [None]
+    console = Console(SerialEndpoint("local", 1500000, device=os.ttyname(device)), tmp_path, [], again=lambda: where[0])
+    console.open(Deadline(5))
+    os.close(device)
+    with console, console.tap() as tap:
+        os.write(board, b"before")
+        assert read_all(tap, 6) == b"before"
+        os.close(board)
+        wait_for(lambda: console.gaps, "the gap")
+        board, device = os.openpty()
+        tty.setraw(device)
+        where[0] = SerialEndpoint("local", 1500000, device=os.ttyname(device))
+        wait_for(lambda: console.gaps[0].t_end is not None, "the port's return")
+        os.write(board, b"after")
+        assert read_all(tap, 5) == b"after"
+    os.close(device)
+    os.close(board)
+    assert (tmp_path / "uart.log").read_bytes() == b"beforeafter"
+    assert [gap.offset for gap in console.gaps] == [6]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:serial.rfc2217")
+def test_what_came_before_an_rfc2217_server_hung_up_is_recorded(tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    endpoint = SerialEndpoint("rfc2217", 1500000, "127.0.0.1", listener.getsockname()[1])
+    port = serial.serial_for_url("loop://", timeout=0)
+    sent = random.Random(4).randbytes(200_000)
+    started = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+
+        class Client:
+            def write(self, data: bytes) -> None:
+                connection.sendall(data)
+
+        manager = PortManager(port, Client())  # type: ignore[arg-type]
+        connection.settimeout(0.05)
+        while not started.is_set():
+            with contextlib.suppress(TimeoutError):
+                list(manager.filter(connection.recv(4096)))
+        connection.sendall(b"".join(manager.escape(sent)))
+        connection.shutdown(socket.SHUT_WR)
+        listener.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    with Console(endpoint, tmp_path, []) as console:
+        console.open(Deadline(5))
+        started.set()
+        wait_for(lambda: console.gaps, "the gap")
+    assert (tmp_path / "uart.log").read_bytes() == sent
+    assert console.gaps[0].offset == len(sent)
+    assert "hung up" in console.gaps[0].reason
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:serial.rfc2217")

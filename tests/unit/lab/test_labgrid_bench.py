@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hvrig.lab.labgrid_bench import LabgridBench
+from hvrig.lab.labgrid_bench import LabgridBench, stable_name
 from hvrig.model.bench import RackPorts, SerialEndpoint, SshEndpoint
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError, UsageError
@@ -26,6 +26,16 @@ targets:
   broken:
     resources:
       - NetworkPowerPort: {nonsense: 1}
+"""
+
+DESK = """\
+targets:
+  desk:
+    resources:
+      - RawSerialPort: {{port: /dev/null, speed: 1500000}}
+      - NetworkService: {{address: 127.0.0.1, username: root}}
+    drivers:
+      - {power}
 """
 
 
@@ -110,6 +120,69 @@ def test_an_outlet_that_does_not_work_is_the_labs_and_says_what_to_try(
         bench.power.on(Deadline(0.2 if mood == "mute" else 5))
     assert said in failed.value.message
     assert failed.value.remedy
+
+
+def test_a_command_switches_the_power(tmp_path: Path) -> None:
+    switch = tmp_path / "switch"
+    path = tmp_path / "places.yaml"
+    path.write_text(DESK.format(power=f"ExternalPowerDriver: {{cmd_on: touch {switch}, cmd_off: rm {switch}}}"))
+    with LabgridBench(path, "desk") as bench:
+        bench.power.on(Deadline(5))
+        assert switch.exists()
+        bench.power.off(Deadline(5))
+        assert not switch.exists()
+        assert not bench.power.by_hand
+        with pytest.raises(LabError, match="failed to switch power off"):
+            bench.power.off(Deadline(5))
+
+
+def test_a_person_is_asked_to_switch_the_power_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "places.yaml"
+    path.write_text(DESK.format(power="ManualPowerDriver: {}"))
+    asked: list[str] = []
+    with LabgridBench(path, "desk", ask=asked.append) as bench:
+        assert bench.power.by_hand
+        bench.power.off(Deadline(5))
+        bench.power.on(Deadline(5))
+    assert asked == ["Switch the board of place desk OFF", "Switch the board of place desk ON"]
+
+
+def test_an_adapters_own_name_outlives_the_kernels(tmp_path: Path) -> None:
+    device = tmp_path / "ttyUSB0"
+    device.touch()
+    assert stable_name(str(device), tmp_path) == str(device)
+    for folder in ("by-path", "by-id"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "other").symlink_to("../ttyUSB1")
+        (tmp_path / folder / "usb-FTDI").symlink_to("../ttyUSB0")
+        assert stable_name(str(device), tmp_path) == str(tmp_path / folder / "usb-FTDI")
+    assert stable_name("", tmp_path) == ""
+
+
+def test_a_local_port_that_was_lost_is_looked_for_under_its_stable_name(tmp_path: Path) -> None:
+    path = tmp_path / "places.yaml"
+    path.write_text(DESK.format(power="ManualPowerDriver: {}"))
+    with LabgridBench(path, "desk") as bench:
+        assert bench.serial == SerialEndpoint("local", 1500000, device="/dev/null")
+        assert bench.serial_again() == bench.serial
+
+
+class Entry:
+    """A resource as the coordinator tells of it."""
+
+    def __init__(self, port: int | None) -> None:
+        self.avail = port is not None
+        self.args = {"host": "lab", "port": port, "speed": 1500000}
+
+
+def test_an_exported_port_that_moved_is_found_and_one_that_is_away_is_not(bench: LabgridBench) -> None:
+    resource = bench._serial_resource
+    resource._remote_entry = Entry(4002)
+    assert bench.serial_again() == bench.serial
+    resource._remote_entry = Entry(None)
+    assert bench.serial_again() is None
+    resource._remote_entry = Entry(5000)
+    assert bench.serial_again() == SerialEndpoint("raw", 115200, host="lab", port=5000)
 
 
 def test_no_outlet_at_all_is_the_labs(tmp_path: Path) -> None:
