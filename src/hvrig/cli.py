@@ -1,5 +1,5 @@
 """The command line: `hvrig run`, `hvrig scan`, `hvrig places`, `hvrig virtual-lab`; `hvrig layout` is in
-`hvrig.layout_cli`, its `live` in `hvrig.layout_live_cli`.
+`hvrig.layout_cli`, its `live` and `reserve` in modules of their own.
 
 Exit status: 0 pass, 1 fail, 2 usage, 3 infra, 130 interrupted (decision 8). `scan`: 0 nothing found, 1 found, 2 usage.
 """
@@ -20,6 +20,7 @@ from hvrig.lab.places import load_place, place_names
 from hvrig.layout.inputs import MapInputs, read_map
 from hvrig.layout_cli import layout
 from hvrig.layout_live_cli import live
+from hvrig.layout_reserve_cli import reserve
 from hvrig.model.errors import HvrigError, UsageError
 from hvrig.model.evidence import Cause
 from hvrig.model.harmless import harmless
@@ -112,6 +113,7 @@ def run(
 
 
 layout.add_command(live)
+layout.add_command(reserve)
 cli.add_command(layout)
 
 _input_file = click.Path(dir_okay=False, path_type=Path)

@@ -20,7 +20,7 @@ _NAMESPACE = "http://www.w3.org/2000/svg"
 _TOP = 96
 _HEIGHT = 640
 _BAR = 44  # a column's boxes
-_LABELS = 168  # beside them
+_LABELS = 204  # beside them
 _GAP = 14
 _ADDRESSES = 104
 _OVERVIEW_BAR = 20
@@ -30,7 +30,7 @@ _LEAST = 2  # of a box, so that it can be seen
 _LINE = 13
 _LABEL_LINES = 2
 
-_NAME_CHARACTERS = 24
+_NAME_CHARACTERS = 22
 
 _COLOURS = {
     Kind.HYPERVISOR: "#4263eb",
