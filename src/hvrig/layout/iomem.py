@@ -3,7 +3,7 @@
 Format: Linux, `kernel/resource.c`: a line `start-last : name` a resource, both hexadecimal, indented by two spaces a
 level; zeros in place of addresses for whoever lacks CAP_SYS_ADMIN. On arm64 (`arch/arm64/kernel/setup.c`) memory with
 `no-map` is a `reserved` of its own beside System RAM (Linux 4.5), and what the kernel merely keeps to itself is a
-`reserved` inside it (Linux 4.19).
+`reserved` inside it (Linux 4.19). riscv and loongarch write `Reserved`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def read_iomem(text: str, name: str = "/proc/iomem") -> KernelMemory:
             path[-1].children.append(resource.range)
         if resource.name == _SYSTEM_RAM:
             banks.append(resource.range)
-        elif resource.name == _RESERVED and any(outer.name == _SYSTEM_RAM for outer in path):
+        elif resource.name.lower() == _RESERVED and any(outer.name == _SYSTEM_RAM for outer in path):
             reserved.append(resource)
         path.append(resource)
     if not banks:

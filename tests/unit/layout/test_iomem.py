@@ -47,6 +47,11 @@ def test_code_inside_a_reserved_stretch_is_not_reserved() -> None:
     assert kernel.reserved == (Range(0x40200000, 0x40210000), Range(0x41000000, 0x42000000))
 
 
+def test_other_architectures_write_it_with_a_capital() -> None:
+    kernel = read_iomem("80000000-801fffff : Reserved\n80200000-8fffffff : System RAM\n  80200000-80ffffff : Reserved\n")
+    assert kernel.handed_out == (Range(0x81000000, 0x90000000),)
+
+
 def test_a_device_called_system_ram_inside_is_no_trap() -> None:
     kernel = read_iomem("0-fff : ram : System RAM\n1000-1fff : System RAM\n  1000-17ff : reserved by x\n")
     assert (kernel.system_ram, kernel.reserved) == ((Range(0x1000, 0x2000),), ())
