@@ -3,7 +3,8 @@
 Format: Linux, `kernel/resource.c`: a line `start-last : name` a resource, both hexadecimal, indented by two spaces a
 level; zeros in place of addresses for whoever lacks CAP_SYS_ADMIN. On arm64 (`arch/arm64/kernel/setup.c`) memory with
 `no-map` is a `reserved` of its own beside System RAM (Linux 4.5), and what the kernel merely keeps to itself is a
-`reserved` inside it (Linux 4.19). riscv and loongarch write `Reserved`.
+`reserved` inside it (Linux 4.19). riscv writes `Reserved`, and shows only what is beside System RAM
+(`arch/riscv/kernel/setup.c`), as older arm64 kernels do.
 """
 
 from __future__ import annotations

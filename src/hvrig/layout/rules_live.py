@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hvrig.layout.addresses import total, union, whole_pages
+from hvrig.layout.addresses import minus, total, union, whole_pages
 from hvrig.layout.board_facts import BoardFacts
 from hvrig.layout.iomem import KernelMemory
-from hvrig.layout.rule_parts import ROOT_ZONE, Outcome, no_hypervisor, overlapping, shown, stretch_of
+from hvrig.layout.rule_parts import ROOT_ZONE, Outcome, no_hypervisor, not_checked, overlapping, shown, stretch_of
 from hvrig.layout.rules_hypervisor import reserve_mend, unreserved_consequence
 from hvrig.layout.zone_memory import pieces, seen_at
 from hvrig.model.layout import LayoutFinding, Rule, Stretch
@@ -24,11 +24,20 @@ def live_system_ram(memory: MemoryMap, kernel: KernelMemory, source: str, facts:
     rule, hypervisor = Rule.LIVE_SYSTEM_RAM, memory.hypervisor
     if hypervisor is None:
         return no_hypervisor(rule)
-    behind = pieces(memory, ROOT_ZONE, whole_pages(kernel.handed_out))
+    handed_out = kernel.handed_out
+    if not kernel.reserved:  # a kernel that does not show what it keeps inside System RAM: its tree says it
+        handed_out = minus(handed_out, (region.range for region in memory.of(Use.RESERVED, zone=ROOT_ZONE)))
+    behind = pieces(memory, ROOT_ZONE, whole_pages(handed_out))
     taken = [(piece, part) for piece in behind if (part := piece.physical.overlap(hypervisor.range)) is not None]
     wrong = union(part for _, part in taken)
     if not wrong:
         return Outcome(rule, True)
+    if not kernel.reserved and not memory.of(Use.TREE_MEMORY, zone=ROOT_ZONE):
+        return not_checked(
+            rule,
+            f"{source} does not show what this kernel reserves inside System RAM, and its device tree is not known.",
+            "Make /sys/firmware/fdt readable: log in as root.",
+        )
     regions_known = bool(memory.of(Use.ZONE_RAM, zone=ROOT_ZONE))
     unmapped = union(part for piece, part in taken if piece.region is None) if regions_known else ()
     seen = union(Range(part.start + (d := p.guest.start - p.physical.start), part.end + d) for p, part in taken)

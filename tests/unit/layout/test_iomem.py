@@ -48,7 +48,9 @@ def test_code_inside_a_reserved_stretch_is_not_reserved() -> None:
 
 
 def test_other_architectures_write_it_with_a_capital() -> None:
-    kernel = read_iomem("80000000-801fffff : Reserved\n80200000-8fffffff : System RAM\n  80200000-80ffffff : Reserved\n")
+    kernel = read_iomem(
+        "80000000-801fffff : Reserved\n80200000-8fffffff : System RAM\n  80200000-80ffffff : Reserved\n"
+    )
     assert kernel.handed_out == (Range(0x81000000, 0x90000000),)
 
 

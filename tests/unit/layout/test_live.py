@@ -101,6 +101,18 @@ def test_what_no_region_of_the_zone_has_faults_at_the_first_touch() -> None:
     assert 4 in rules(report), "the tree gives memory that no region has"
 
 
+def test_a_kernel_that_does_not_show_what_it_reserves_is_asked_for_its_tree() -> None:
+    """As on riscv, and before Linux 4.19: System RAM has no `reserved` in it, whatever is reserved."""
+    iomem = Answer(b"40000000-53ffffff : System RAM\n  50410000-5178ffff : Kernel code\n")
+    reserved = check("virtual", iomem=iomem)
+    assert (rules(reserved), reserved.unchecked) == ([], ())
+    open_to_all = check("virtual-under-reserved", iomem=iomem)
+    assert rules(open_to_all) == [1, 2, 9]
+    assert open_to_all.findings[-1].wrong == (Range(0x40800000, 0x449E6000),)
+    blind = check("virtual", iomem=iomem, tree=Answer(None, "Permission denied"))
+    assert (blind.findings, [one.rule.number for one in blind.unchecked]) == ((), [1, 2, 9])
+
+
 def test_a_board_that_runs_with_another_tree_than_the_file_says_so() -> None:
     filed = Region("memory", Use.TREE_MEMORY, Range(0x40000000, 0x80000000), "zone0.dtb /memory@40000000", zone=0)
     held = Region("hvisor", Use.RESERVED, HYPERVISOR.range, "zone0.dtb /reserved-memory/hvisor", zone=0)
