@@ -19,7 +19,7 @@ from hvrig.layout.reservation import GRID, Reservation
 from hvrig.layout.rule_parts import HYPERVISOR_REMEDY
 from hvrig.layout.rules import check
 from hvrig.layout.zone_memory import seen_at
-from hvrig.layout_cli import input_options, map_inputs
+from hvrig.layout_cli import input_options, named_inputs
 from hvrig.model.errors import UsageError
 from hvrig.model.harmless import harmless
 from hvrig.model.layout import LayoutReport, Rule
@@ -51,7 +51,7 @@ def reserve(write: Path | None, **options: Any) -> None:
     """
     if write is not None:
         options |= {"dtb": None, "dts": write if shutil.which(_DTC) else None}
-    inputs = map_inputs(**options)
+    inputs = named_inputs(**options)[0].inputs
     known = read_inputs(inputs)
     for note in known.memory.notes:
         click.echo(f"note: {harmless(note, keep_newlines=False)}", err=True)
