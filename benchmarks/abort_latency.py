@@ -35,7 +35,7 @@ def main() -> None:
                 subprocess.run(
                     [
                         str(Path(sys.executable).with_name("hvrig")),
-                        *("run", "--places", str(bench.places), "--place", "virtual-under-reserved"),
+                        *("run", "--places", str(bench.places), "--place", "virtual-under-reserved", "--stress-anyway"),
                         *("--ladder", "768M", "--artifacts", str(artifacts)),
                     ],
                     cwd=REPOSITORY,

@@ -12,7 +12,7 @@ import click
 from rich.console import Console as RichConsole
 
 from hvrig.layout_map import print_map, write_svg
-from hvrig.layout_report import Checked, to_text
+from hvrig.layout_report import REPORTS, Checked
 from hvrig.model.evidence import Cause
 from hvrig.model.run import DEFAULT_ARTIFACTS, DEFAULT_PLACE, DEFAULT_PLACES, EXIT_INTERRUPTED, RunOptions
 from hvrig.pipeline import look_at_layout, prepare_place
@@ -37,6 +37,9 @@ from hvrig.terminal import Terminal
     help="The labgrid environment that describes the places.",
 )
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the memory map into this SVG file.")
+@click.option(
+    "--format", "form", type=click.Choice(list(REPORTS)), default="text", show_default=True, help="How to print."
+)
 @click.option("--keep-on", is_flag=True, help="Leave the board powered.")
 @click.option(
     "--artifacts",
@@ -45,7 +48,7 @@ from hvrig.terminal import Terminal
     show_default=True,
     help="Where the folder with the evidence is made.",
 )
-def live(place: str, places: Path, svg: Path | None, keep_on: bool, artifacts: Path) -> NoReturn:
+def live(place: str, places: Path, svg: Path | None, form: str, keep_on: bool, artifacts: Path) -> NoReturn:
     """Boot the place's board, and check the memory layout of what really runs.
 
     Asks the running kernel (/proc/iomem), its device tree (/sys/firmware/fdt), and what the hypervisor printed of
@@ -59,15 +62,16 @@ def live(place: str, places: Path, svg: Path | None, keep_on: bool, artifacts: P
     with Terminal(RichConsole(stderr=True)) as observer:
         result = look_at_layout(prepare_place(options), options, observer)
     if result.report is not None:
-        print_map(result.report, RichConsole())
-        click.echo(to_text(Checked((result.report,))), nl=False)
+        if form == "text":
+            print_map(result.report, RichConsole())
+        click.echo(REPORTS[form](Checked((result.report,))), nl=False)
         if svg is not None:
             write_svg(result.report, svg)
     if result.failed is None:
         assert result.report is not None
         sys.exit(result.report.exit_status)
     verdict = result.failed.verdict
-    click.echo(verdict_to_text(verdict, result.folder))
+    click.echo(verdict_to_text(verdict, result.folder), err=form != "text")
     sys.exit(EXIT_INTERRUPTED if verdict.cause is Cause.INTERRUPTED else verdict.exit_status)
 
 

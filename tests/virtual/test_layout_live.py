@@ -66,6 +66,7 @@ def test_a_board_that_cannot_be_reached_is_infra(bench: VirtualBench) -> None:
 
 
 def test_a_board_may_be_kept_on(bench: VirtualBench) -> None:
-    done = look(bench.folder, "--places", str(bench.places()), "--place", "virtual", "--keep-on")
+    done = look(bench.folder, "--places", str(bench.places()), "--place", "virtual", "--keep-on", "--format", "json")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert [board["findings"] for board in json.loads(done.stdout)["boards"]] == [[]]
     assert bench.status()["on"]

@@ -10,7 +10,7 @@ from hvrig.model.layout import LayoutFinding, LayoutReport, Look, Rule, Unchecke
 from hvrig.model.memory import Range
 from hvrig.model.source_text import place_of
 
-SCHEMA = "hvrig-layout/1"
+SCHEMA = "hvrig-layout-live/1"
 
 # What a person calls them.
 LOOKS = {Look.STATIC: "memory layout, by the files", Look.LIVE: "memory layout, by the running board"}

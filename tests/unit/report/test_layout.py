@@ -11,7 +11,7 @@ from hvrig.report.layout import layout_json, layout_summary
 def test_a_check_by_itself(failed: Verdict, started: datetime) -> None:
     text = layout_json(failed.evidence.layout[Look.LIVE], "desk", started)
     said: Any = json.loads(text)
-    assert (said["schema"], said["place"], said["started"]) == ("hvrig-layout/1", "desk", "2026-11-22T21:25:00Z")
+    assert (said["schema"], said["place"], said["started"]) == ("hvrig-layout-live/1", "desk", "2026-11-22T21:25:00Z")
     assert said["exit_status"] == 1
     assert [finding["number"] for finding in said["findings"]] == [1, 9]
     assert "::error::" not in text
