@@ -5,9 +5,10 @@ guest line, cut by guest bytes, guest lines, memtester's progress or another CPU
 repeated, with bytes lost; in both log shapes, with and without colours; fed in chunks of any size.
 
 A fault must be found where one of its kind's words survives in one piece. Its fields must be right where their line
-survives, and right or missing elsewhere. Two cases nobody can see in the text are counted apart: a number whose digits
-were lost or added while its line kept its shape (`unknowable`), and numbers of a report that says itself that it is
-not whole (`low`). Nothing else may be found.
+survives, and right or missing elsewhere. Three cases nobody can see in the text are counted apart: a number whose
+digits were lost or added while its line kept its shape (`unknowable`), numbers of a report that says itself that it is
+not whole (`low`), and lines of two reports of one kind that stand in each other, given to the wrong one by a finding
+that says that it is not sure (`swapped`). Nothing else may be found.
 
 `python benchmarks/watch_streams.py --seed 1 --streams 100000` prints the counts as JSON; exit status 1 if there was
 a miss, an invention or a wrong field, with the seeds of the first few, to be looked at with `--show SEED`.
@@ -570,6 +571,8 @@ def _check_fields(stream: Stream, number: int, finding: Finding) -> Iterator[tup
             yield "missing", name
         elif stream.touched(number, span) and finding.confidence is Confidence.LOW:
             yield "low", name
+        elif finding.confidence is Confidence.LOW and got in _said_around(stream, number, name):
+            yield "swapped", name
         elif stream.touched(number, span):
             yield "unknowable", name
         else:
@@ -584,6 +587,13 @@ def _check_fields(stream: Stream, number: int, finding: Finding) -> Iterator[tup
         and finding.zone not in (message.zone, None)
     ):
         yield "wrong", f"{message.kind}: zone {finding.zone} instead of {message.zone}"
+
+
+def _said_around(stream: Stream, number: int, name: str) -> Iterator[_Value]:
+    """What the other messages of the kind say of a field whose lines cross with this one's."""
+    for other in _woven_with(stream, number):
+        if name in stream.messages[other].fields:
+            yield stream.messages[other].fields[name][1]
 
 
 def _crossed(stream: Stream, number: int) -> bool:

@@ -91,7 +91,7 @@ class Kind:
     zone, cpu: patterns in the report's text, used where the log line's prefix does not say. A zone's pattern without
     its group means zone 0.
     zone_in_head: it stands before the fields.
-    target: who logs it; in a report of the kind, the beginning of another one.
+    target: who logs it, in the crate `hvisor`; in a report of the kind, the beginning of another one.
     line_is_message: the line itself, without its prefix, is the field `message`.
     proof: words without any remains of a log line's head are somebody's notes, a source or an echo, unless so many
     fields follow, or a line of its own matches `proved_by`.
@@ -182,7 +182,7 @@ KINDS: tuple[Kind, ...] = (
         late=(Words(b"is_write: true,", before=_INSIDE), Words(b"is_write: false,", before=_INSIDE)),
         zone=rb"[Zz]one (\d{1,3}) unhandled",
         zone_in_head=True,
-        target=rb"hvisor::memory::mmio:\d",
+        target=b"memory::mmio:",
         line_is_message=False,
         proof=2,
     ),
@@ -245,7 +245,7 @@ KINDS: tuple[Kind, ...] = (
         ),
         short=rb"panicked at",
         zone=rb"[Zz]one (\d{1,3}) has|root zone has",
-        target=rb"hvisor::panic:\d",
+        target=b"panic:",
         line_is_message=False,
         proof=2,
         proved_by=rb"\A {4}(?:can_unwind: true|force_no_backtrace: false|location: Location \{|payload: Any|"

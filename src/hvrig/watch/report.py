@@ -50,11 +50,21 @@ class Report:
     """Collects a report's lines; `finding` says what they came to, however many survived.
 
     offset: of its first byte in the raw stream. t: when its words came. cpu: of its log line's prefix.
-    whole: its words came in one piece. proof: so many fields must come before it is believed at all.
+    whole: its words came in one piece. proof: so many fields must come before it is believed at all. presumed: none of
+    its words came yet, only a log line's head from where the kind is logged; words or a field must come.
     """
 
     def __init__(
-        self, kind: Kind, *, offset: int, t: float, cpu: int | None, words: int, whole: bool = True, proof: int = 0
+        self,
+        kind: Kind,
+        *,
+        offset: int,
+        t: float,
+        cpu: int | None,
+        words: int,
+        whole: bool = True,
+        proof: int = 0,
+        presumed: bool = False,
     ) -> None:
         self.kind = kind
         self.offset = offset
@@ -65,6 +75,7 @@ class Report:
         self.announced = False
         self.alarmed = False
         self._proof = proof
+        self.presumed = presumed
         self._room = _LINE_BYTES if kind.max_lines == 1 else _REPORT_BYTES
         self._lines_left = kind.max_lines
         self._text = b""
@@ -92,7 +103,7 @@ class Report:
     @property
     def proven(self) -> bool:
         """Whether it is believed: somebody's notes have a fault's words, but not its fields."""
-        return len(self._taken) >= self._proof
+        return not self.presumed and len(self._taken) >= self._proof
 
     @property
     def complete(self) -> bool:
@@ -168,6 +179,16 @@ class Report:
     def hurry(self, lines: int) -> None:
         """Something came that follows a report's end: so many more lines, at most, are waited for."""
         self._hurried = True
+        self.limit(lines)
+
+    def confirm(self) -> None:
+        """It is what it was presumed to be."""
+        if self.presumed:
+            self.presumed = False
+            self._lines_left = self.kind.max_lines - self.lines
+
+    def limit(self, lines: int) -> None:
+        """Wait for so many more lines at most."""
         self._lines_left = min(self._lines_left, lines)
 
     def cut(self, piece: bytes) -> bool:
@@ -206,7 +227,7 @@ class Report:
     def _read(self, line: bytes, text: bytes) -> None:
         if self._structured and self._begins_short(line):
             return  # another's, whose words were lost
-        if self.kind.target is not None and len(_compiled(self.kind.target).findall(line)) > (not self.lines):
+        if self.kind.target is not None and line.count(b"hvisor::" + self.kind.target) > (not self.lines):
             self._disturbed = True
         for name in tuple(self._lacking):
             self._read_field(name, line, text)
@@ -260,19 +281,26 @@ class Report:
             self._low = self._low or match is not None
         if match is None or b"\x08" in match[0] or self._spoiled:
             return
+        in_place = not self.lines or not line[: match.start()].strip()  # in the first line, or alone in one
+        if self.presumed and not in_place:
+            return
         self._taken[name] = _value(field, match)
         if self._disturbed:
             self._doubtful.add(name)
         if field.required:
             self._lacking.remove(name)
+            if in_place:
+                self.confirm()
 
     def finding(self) -> Finding:
         """What the report said, and what it should have said and did not."""
+        contested = {
+            name: other for name, other in self._shared.items() if other._taken.get(name) != self._taken.get(name)
+        }
         unsure = {
             name
-            for name, other in self._shared.items()
-            if other._taken.get(name) != self._taken.get(name)
-            and (self._mixed or self._has_hole or (self.offset < other.offset and other._has_hole))
+            for name, other in contested.items()
+            if self._mixed or self._has_hole or (self.offset < other.offset and other._has_hole)
         }
         unsure |= self._doubtful
         fields: dict[str, _Value] = {}
@@ -291,7 +319,7 @@ class Report:
             fields=fields,
             missing=missing,
             excerpt=excerpt,
-            confidence=Confidence.LOW if missing or self._low or self._mixed else Confidence.HIGH,
+            confidence=Confidence.LOW if missing or self._low or self._mixed or contested else Confidence.HIGH,
             severity=self.kind.severity,
         )
 

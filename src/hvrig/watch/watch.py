@@ -13,7 +13,7 @@ from hvrig.watch import catalogue
 from hvrig.watch.boot_order import BootOrder
 from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS, Kind, MarkWords
 from hvrig.watch.escapes import EscapeRemover
-from hvrig.watch.report import Report
+from hvrig.watch.report import Claim, Report
 from hvrig.watch.tally import Tally
 from hvrig.watch.torn import REACH, TornWords
 from hvrig.watch.words import Hit, WordFinder, Words
@@ -30,6 +30,8 @@ _KERNEL_PANIC_WITHIN = 16384
 
 # After a line that follows a report's end, an unfinished report waits for so many more lines of its own.
 _LINES_AFTER = 8
+# The longest head of a log line up to its source.
+_HEAD_BYTES = 64
 # Between a log line's prefix and its second words stand so many bytes at most, where the first have lost some.
 _BROKEN_WORDS = 120
 # So far above words its log line's head may stand, with what was written between.
@@ -55,6 +57,9 @@ _TABLE = _table()
 _LATE = frozenset(
     index for index, (words, meaning) in enumerate(_TABLE) if isinstance(meaning, Kind) and words in meaning.late
 )
+_OF_A_HEAD = (b"hvisor:", b"ERROR", b"WARN")
+# So much of who logged a line tells who it was, where the rest was lost.
+_TARGET_BYTES = 4
 # What torn words are looked for as, of each kind its first: those begin its report.
 _TEARABLE = [
     (index, words)
@@ -114,12 +119,24 @@ class _Incident:
 
 @dataclass
 class _Suspect:
-    """A log line of the hypervisor's without known words yet: begun at `lead`, read from `text` to before `read`."""
+    """A log line of the hypervisor's without known words yet: begun at `lead`, read from `text` to before `read`.
+
+    report: what it may be the head of, by the source that logged it.
+    """
 
     lead: int
     text: int
     cpu: int | None
     read: int
+    report: Report | None = None
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A log line's head: where it begins, and the CPU that it names."""
+
+    lead: int
+    cpu: int | None
 
 
 @dataclass(frozen=True)
@@ -211,7 +228,7 @@ class Watch:
         begin = self._begin_of(hit, line)
         if begin is None:
             return
-        words, meaning = _TABLE[hit.index]
+        meaning = _TABLE[hit.index][1]
         stamped = _STAMPED.search(line.text, begin) is not None
         if isinstance(meaning, MarkWords):
             if _is_shown(line, begin):
@@ -220,52 +237,94 @@ class Watch:
             self._mark(meaning, said, start, end, t, events)
             self._stamped = stamped if meaning.mark is Mark.LINUX_BOOTING else self._stamped
             return
-        suspected = self._suspect is not None
-        origin = meaning.origin if isinstance(meaning, Kind) else Origin.HYPERVISOR
-        prefixes = _COMPLAINS_PREFIX if isinstance(meaning, _Suspicious) else _PREFIXES[origin]
-        prefix = None if words.bare else prefixes.search(line.text, max(0, len(line.text) - 256))
-        lead = start - (len(line.text) - (min(begin, prefix.start()) if prefix else begin))
-        cpu = _cpu_of(prefix) if prefix else None
-        whole = True
-        if words.second and prefix is None and isinstance(meaning, Kind):
-            level = _LEVEL.search(line.text, max(0, len(line.text) - _BROKEN_WORDS))
-            if level is not None and meaning.words[0].literal not in line.text[level.start() :]:
-                # A log line of its own, whose first words are broken.
-                lead, whole = start - (len(line.text) - level.start()), False
-                cpu = _cpu_of(level)
-                self._suspect = None
-            elif self._suspect is not None and self._is_suspects(hit, meaning):
-                lead, cpu, whole = self._suspect.lead, self._suspect.cpu, False
-                self._suspect = None
-        if _is_shown(line, len(line.text) - (start - lead)):
-            return
         if isinstance(meaning, _Suspicious):
-            if self._suspect is not None:
-                self._pursue(start, t, events, last=True)
-            self._suspect = _Suspect(lead, end, cpu, end)
+            self._suspect_head(line, begin, start, end, t, events)
+        elif meaning.origin is Origin.KERNEL and self._stamped and not stamped:
             return
-        if meaning.origin is Origin.KERNEL and self._stamped and not stamped:
-            return
-        proof = 0
-        if meaning.origin is Origin.HYPERVISOR and not (words.alone or suspected or prefix or _has_head(line)):
-            proof = meaning.proof
-        if meaning.origin is Origin.HYPERVISOR and hit.index not in _LATE:
-            self._suspect = None
-        if hit.index in _LATE:
-            if not self._knows(words, hit.index, meaning, start):
-                lead = start - (len(line.text) - begin)
-                if any(each.proven for each in self._near(meaning, start)):
-                    proof = 0  # woven with that one
-                self._begin_report(meaning, hit.index, lead, None, t, events, whole=False, proof=proof)
-        elif not whole or not self._belongs_to_open_report(words, hit.index, meaning, cpu, t, events):
-            self._begin_report(meaning, hit.index, lead, cpu, t, events, whole=whole, proof=proof)
+        elif hit.index in _LATE:
+            self._late_words(hit, meaning, line, begin, t, events)
+        else:
+            self._first_words(hit, meaning, line, begin, t, events)
 
-    def _knows(self, words: Words, index: int, kind: Kind, start: int) -> bool:
+    def _suspect_head(self, line: _Line, begin: int, start: int, end: int, t: float, events: list[WatchEvent]) -> None:
+        prefix = _COMPLAINS_PREFIX.search(line.text, max(0, len(line.text) - _HEAD_BYTES))
+        first = prefix.start() if prefix else begin
+        if _is_shown(line, first):
+            return
+        if self._suspect is not None:
+            self._pursue(start, t, events, last=True)
+        lead = start - (len(line.text) - first)
+        self._suspect = _Suspect(lead, end, _cpu_of(prefix) if prefix else None, end)
+
+    def _first_words(self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent]) -> None:
+        """Words that begin a report, whose line begins at `begin` of `line`; or that belong to one that is open."""
+        words, suspect = _TABLE[hit.index][0], self._suspect
+        beginning = self._base + hit.start - len(line.text)
+        prefix = None if words.bare else _PREFIXES[kind.origin].search(line.text, max(0, len(line.text) - 256))
+        head = _Head(beginning + (min(begin, prefix.start()) if prefix else begin), _cpu_of(prefix) if prefix else None)
+        whole, proof = True, 0
+        if kind.origin is Origin.HYPERVISOR:
+            if not (words.alone or suspect or prefix or _has_head(line)):
+                proof = kind.proof
+            broken = None if prefix or words.bare else self._broken_head(hit, kind, line)
+            if broken is not None:
+                head, whole = broken, not words.second
+        if _is_shown(line, head.lead - beginning):
+            return
+        if kind.origin is Origin.HYPERVISOR:
+            self._suspect = None
+        presumed = suspect.report if suspect is not None and head.lead == suspect.lead else None
+        if presumed in self._open and presumed.kind is kind:
+            self._goes_on(presumed, hit.index, t, events)
+            return
+        if not whole or not self._belongs_to_open_report(words, hit.index, kind, head.cpu, t, events):
+            self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, whole=whole, proof=proof)
+
+    def _broken_head(self, hit: Hit, kind: Kind, line: _Line) -> _Head | None:
+        """The log line's head to which words belong that do not follow one directly: other output stands between."""
+        words, suspect = _TABLE[hit.index][0], self._suspect
+        if not words.second and (suspect is None or not self._is_suspects(hit, kind)):
+            return None
+        level = _LEVEL.search(line.text, max(0, len(line.text) - _BROKEN_WORDS))
+        if level is not None and not (words.second and kind.words[0].literal in line.text[level.start() :]):
+            lead = self._base + hit.start - (len(line.text) - level.start())
+            if suspect is not None and suspect.lead <= lead < suspect.text:
+                lead = suspect.lead
+            return _Head(lead, _cpu_of(level))
+        if suspect is not None and self._is_suspects(hit, kind):
+            return _Head(suspect.lead, suspect.cpu)
+        return None
+
+    def _late_words(self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent]) -> None:
+        words, suspect = _TABLE[hit.index][0], self._suspect
+        start = self._base + hit.start
+        if _is_shown(line, begin):
+            return
+        if suspect is not None and suspect.report is None:
+            text = self._text[suspect.text - self._base : hit.start]
+            if _logged_by(text) is kind and b"(hvisor::" not in text:
+                suspect.report = self._begin_report(kind, -1, suspect.lead, suspect.cpu, t, events, presumed=True)
+        if self._knows(hit.index, kind, start, t, events):
+            return
+        woven = any(each.proven for each in self._near(kind, start))
+        proof = 0 if woven or words.alone or suspect or _has_head(line) else kind.proof
+        lead = start - (len(line.text) - begin)
+        self._begin_report(kind, hit.index, lead, None, t, events, whole=False, proof=proof)
+
+    def _goes_on(self, report: Report, index: int, t: float, events: list[WatchEvent]) -> None:
+        """Words number `index` belong to this open report."""
+        report.words_seen.add(index)
+        report.confirm()
+        self._announce_proven(report, t, events)
+        if _TABLE[index][0].second:
+            report.begin_structure()
+
+    def _knows(self, index: int, kind: Kind, start: int, t: float, events: list[WatchEvent]) -> bool:
         """Whether words from a report's inside belong to one that is open, or was closed just before them."""
         for report in self._near(kind, start):
             if index not in report.words_seen:
-                report.words_seen.add(index)
-                if words.last:
+                self._goes_on(report, index, t, events)
+                if _TABLE[index][0].last:
                     report.hurry(_LINES_AFTER)
                 return True
         return False
@@ -292,19 +351,30 @@ class Watch:
                 self._suspect = None
             if torn is not None:
                 self._take_torn(torn, suspect, t, events)
+            elif suspect.report is None and (kind := _logged_by(text)) is not None:
+                suspect.report = self._begin_report(kind, -1, suspect.lead, suspect.cpu, t, events, presumed=True)
+                suspect.report.limit(_LINES_AFTER)
 
     def _is_suspects(self, hit: Hit, kind: Kind) -> bool:
-        """Whether second words, whole, are of the log line whose first ones came torn, or did not come."""
+        """Whether words, whole, are of the log line that has had no words yet, or torn ones."""
         assert self._suspect is not None
         text = self._text[self._suspect.text - self._base : hit.end]
-        if len(text) > REACH or b"(hvisor::" in text:  # too far, or another log line's head stands between
+        if len(text) > REACH or any(each in text for each in _OF_A_HEAD):
+            return False  # too far, or what remains of another log line's head stands between
+        if kind.target is not None and text.count(kind.target.split(b"::")[-1]) > 1:
             return False
-        of_target = kind.target is not None and re.match(kind.target, b"hvisor::" + text) is not None
-        return of_target or _EARLIER[hit.index].find(text) is not None
+        return _logged_by(text) is kind or (hit.index in _EARLIER and _EARLIER[hit.index].find(text) is not None)
 
     def _take_torn(self, index: int, suspect: _Suspect, t: float, events: list[WatchEvent]) -> None:
         words, kind = _TABLE[index]
         assert isinstance(kind, Kind)
+        presumed = suspect.report
+        if presumed is not None and presumed in self._open:
+            if presumed.kind is kind:
+                self._goes_on(presumed, index, t, events)
+                return
+            if presumed.presumed:
+                self._open.remove(presumed)
         self._read_lines(suspect.read, t, events)
         if self._belongs_to_open_report(words, index, kind, suspect.cpu, t, events):
             return
@@ -391,10 +461,9 @@ class Watch:
                 follows = words.second and (
                     cpu in (None, report.cpu) if report.lines == 0 else cpu is None and report.fresh
                 )
-                if not again and (follows or kind.origin is Origin.KERNEL):
-                    report.words_seen.add(index)
-                    if words.second:
-                        report.begin_structure()
+                of_presumed = words.second and cpu is None and report.presumed
+                if not again and (follows or of_presumed or kind.origin is Origin.KERNEL):
+                    self._goes_on(report, index, t, events)
                     return True
             elif kind.name in report.kind.absorbs and (cpu is None or kind.origin is Origin.KERNEL):
                 return True  # without a log line's prefix of its own it is the report's message
@@ -402,7 +471,7 @@ class Watch:
 
     def _end_soon(self, report: Report, t: float, events: list[WatchEvent]) -> None:
         """What follows a report has come: close it if it is complete, else wait for a few more lines of its own."""
-        if report.complete:
+        if report.complete or report.presumed:
             self._close(report, t, events)
         else:
             report.hurry(_LINES_AFTER)
@@ -418,7 +487,9 @@ class Watch:
         *,
         whole: bool = True,
         proof: int = 0,
+        presumed: bool = False,
     ) -> Report:
+        """Open a report. A presumed one tells nothing unless words or fields of its kind follow."""
         if self._open and self._piece < start:
             self._open[-1].cut(self._text[self._piece - self._base : start - self._base])
         if kind.origin is Origin.HYPERVISOR and cpu is not None:
@@ -428,19 +499,28 @@ class Watch:
         if len(self._open) == _OPEN_REPORTS:
             self._close(next((each for each in self._open if not each.proven), self._open[0]), t, events)
         self._piece = max(self._piece, start)
-        offset = self._escapes.offset_of(start)
-        report = Report(kind, offset=offset, t=t, cpu=cpu, words=words, whole=whole, proof=proof)
+        report = Report(
+            kind,
+            offset=self._escapes.offset_of(start),
+            t=t,
+            cpu=cpu,
+            words=words,
+            whole=whole and not presumed,
+            proof=proof,
+            presumed=presumed,
+        )
         if words >= 0 and _TABLE[words][0].second:
             report.begin_structure()
         self._open.append(report)
-        if report.proven and kind.origin is not Origin.FACT:
-            self._announce(report, t, events)
+        self._announce_proven(report, t, events)
         return report
 
-    def _announce(self, report: Report, t: float, events: list[WatchEvent]) -> None:
-        """Let a fault be known: it counts from here on."""
-        report.announced = True
+    def _announce_proven(self, report: Report, t: float, events: list[WatchEvent]) -> None:
+        """Let a fault be known as soon as it is believed: it counts from here on."""
         kind = report.kind
+        if report.announced or not report.proven or kind.origin is Origin.FACT:
+            return
+        report.announced = True
         if kind.name in (catalogue.MMIO_FAULT, catalogue.MMIO_HANDLER_ERROR):
             answered = any(_TABLE[words][0] is catalogue.HANDLE_ACCESS for words in report.words_seen)
             self._incidents.append(_Incident(report.offset, report.cpu, answered))
@@ -465,10 +545,9 @@ class Watch:
             line = self._text[first:last]
             if newline >= 0 and len(self._open) > 1:
                 report = self._owner(line)
-            done = report.take(line)
-            if report.proven and not report.announced and report.kind.origin is not Origin.FACT:
-                self._announce(report, t, events)
-            if done:
+            ended = report.take(line)
+            self._announce_proven(report, t, events)
+            if ended:
                 self._close(report, t, events)
 
     def _owner(self, line: bytes) -> Report:
@@ -480,7 +559,10 @@ class Watch:
         newest = self._open[-1]
         if newest.lines == 0:
             return newest
-        claims = [(report, claim) for report in reversed(self._open) if (claim := report.claim(line)) is not None]
+        claims: list[tuple[Report, Claim]] = []
+        for report in reversed(self._open):
+            if not (report.presumed and claims) and (claim := report.claim(line)) is not None:
+                claims.append((report, claim))
         claims.sort(key=lambda each: (each[1].torn, each[0].hurried, not each[0].expects(each[1].field)))
         if claims:
             owner, name = claims[0][0], claims[0][1].field
@@ -511,8 +593,7 @@ class Watch:
         finding = replace(finding, tied_to=self._cause_of(finding))
         if not self._tally.add(finding):
             return
-        if not report.announced:
-            self._announce(report, t, events)
+        self._announce_proven(report, t, events)
         if not report.alarmed:
             events.append(Alarm(finding.kind, finding.origin, finding.offset, t))
         events.append(finding)
@@ -573,6 +654,11 @@ def _cpu_of(prefix: re.Match[bytes]) -> int | None:
     groups = prefix.groupdict()
     number = groups.get("cpu") or groups.get("CPU")
     return int(number) if number else None
+
+
+def _logged_by(text: bytes) -> Kind | None:
+    """The kind whose source logged the line; `text` is what follows `(hvisor::` in its head, whole or cut."""
+    return next((kind for kind in KINDS if kind.target and text.startswith(kind.target[:_TARGET_BYTES])), None)
 
 
 def _may_be_same(one: int | None, other: int | None) -> bool:
