@@ -42,7 +42,7 @@ HEAD_REMAINS = rb"\(hvisor|hvisor::|(?:ERROR|WARN) {1,3}(?:CPU)?\d|[:\d]\) |\[\d
 # What stands before a line, or a log line in it, that a tool shows from a file: grep's file name, with or without line
 # number, or the level in brackets of `dmesg -r` and pstore. A compiler's line has a column, hvisor's own errors name a
 # source: their ends are their own, and a fault can break them.
-_FILE = rb"(?:/[A-Za-z][\w./+~-]*|[\w./+~-]*\w\.(?!rs:)[A-Za-z]\w{0,7})"
+_FILE = rb"(?:/[A-Za-z][\w./+~-]*|[A-Za-z_.~][\w./+~-]*\.(?!rs:)[A-Za-z]\w{0,7})"
 SHOWN = rb"\A(?:" + _FILE + rb":(?:(?!\d{1,7}:\d{1,5}[:\]])\S.*)?|<\d{1,3}>)\Z"
 # Where a Rust panic was, as newer ones print it; `_IN_PLACE` takes brackets around file, line and column.
 _IN_PLACE = rb"(?:'.{1,400}?', )?%b[\w./-]{1,200}%b:%b\d{1,7}%b:%b\d{1,5}%b:?\s*\Z"

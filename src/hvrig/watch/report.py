@@ -10,6 +10,10 @@ from hvrig.model.finding import Confidence, Finding
 from hvrig.model.harmless import harmless
 from hvrig.watch.catalogue import Field, FieldType, Kind
 
+# What remains of another log line's head, inside of a report.
+_HEAD = re.compile(rb"(?:ERROR|WARN) {1,3}(?:CPU)?\d")
+# In its first line, the report's own level stands within so many bytes.
+_OWN_HEAD = 24
 # So much of a report is kept as its excerpt.
 _EXCERPT_BYTES = 4096
 # A line of a one-line kind may be so long, a report of several lines so long altogether, before it is cut.
@@ -138,6 +142,12 @@ class Report:
         """Whether `name` is the next field in the order in which they are printed."""
         return bool(self._lacking) and self._lacking[0] == name
 
+    def awaits(self, text: bytes) -> bool:
+        """Whether `text` is the rest of the kind's first words, whose beginning stood before another report."""
+        first = self.kind.words[0].literal
+        cuts = range(1, len(first))
+        return any(self._fragment.endswith(first[:cut]) and text.startswith(first[cut:]) for cut in cuts)
+
     def ends_with(self, line: bytes) -> bool:
         """Whether `line` is the last of a report of this kind."""
         return self.kind.end is not None and _compiled(self.kind.end).search(_SPIN.sub(b"", line)) is not None
@@ -206,7 +216,13 @@ class Report:
         if self._proof and self.kind.proved_by is not None and _compiled(self.kind.proved_by).search(kept):
             self._proof = 0
         self._read(kept, _SPIN_IN_TEXT.sub(b"", piece) if b"\x08" in piece else kept)
+        # Another CPU has written in between: whose lines these are is not certain.
+        own = 0 if self.lines else _OWN_HEAD
+        if self.kind.max_lines > 1 and (_HEAD.search(kept, own) or kept.count(b"hvisor::") > 1):
+            self._low = True
         short = self._begins_short(kept)
+        if short and not self.lines:
+            self.confirm()
         self._short = self._short or short
         if not piece.endswith(b"\n"):
             return self._room <= 0

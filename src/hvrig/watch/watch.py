@@ -174,6 +174,7 @@ class Watch:
         self._tally = Tally()
         self._incidents: deque[_Incident] = deque(maxlen=16)
         self._suspect: _Suspect | None = None
+        self._wordless = -_AFTERMATH - 1  # where the last complaint stood whose words did not come
         self._closed: deque[tuple[Report, int]] = deque(maxlen=_OPEN_REPORTS)  # the last, and where each was closed
         self._kernel_fault: int | None = None  # offset of the last one that was no panic
         self._stamped = False  # this boot's kernel prints timestamps
@@ -259,12 +260,13 @@ class Watch:
     def _first_words(self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent]) -> None:
         """Words that begin a report, whose line begins at `begin` of `line`; or that belong to one that is open."""
         words, suspect = _TABLE[hit.index][0], self._suspect
-        beginning = self._base + hit.start - len(line.text)
+        hit_at = self._base + hit.start
+        beginning = hit_at - len(line.text)
         prefix = None if words.bare else _PREFIXES[kind.origin].search(line.text, max(0, len(line.text) - 256))
         head = _Head(beginning + (min(begin, prefix.start()) if prefix else begin), _cpu_of(prefix) if prefix else None)
         whole, proof = True, 0
         if kind.origin is Origin.HYPERVISOR:
-            if not (words.alone or suspect or prefix or _has_head(line)):
+            if not (words.alone or suspect or prefix or _has_head(line) or hit_at - self._wordless <= _AFTERMATH):
                 proof = kind.proof
             broken = None if prefix or words.bare else self._broken_head(hit, kind, line)
             if broken is not None:
@@ -273,9 +275,11 @@ class Watch:
             return
         if kind.origin is Origin.HYPERVISOR:
             self._suspect = None
-        presumed = suspect.report if suspect is not None and head.lead == suspect.lead else None
-        if presumed in self._open and presumed.kind is kind:
-            self._goes_on(presumed, hit.index, t, events)
+        awaited = suspect.report if suspect is not None and head.lead == suspect.lead else None
+        if prefix is None and words.second:
+            awaited = next((each for each in self._open if each.kind is kind and each.awaits(line.text)), awaited)
+        if awaited in self._open and awaited.kind is kind:
+            self._goes_on(awaited, hit.index, t, events)
             return
         if not whole or not self._belongs_to_open_report(words, hit.index, kind, head.cpu, t, events):
             self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, whole=whole, proof=proof)
@@ -349,6 +353,7 @@ class Watch:
             torn = _TORN.find(text)
             if torn is not None or suspect.read == reach or newline < 0:
                 self._suspect = None
+                self._wordless = suspect.lead if torn is None else self._wordless
             if torn is not None:
                 self._take_torn(torn, suspect, t, events)
             elif suspect.report is None and (kind := _logged_by(text)) is not None:
