@@ -43,7 +43,7 @@ def _address_range(_context: click.Context, _option: click.Parameter, value: str
         found = Range(int(start, 0), int(end, 0))
     except ValueError:
         found = Range(0, 0)
-    if not 0 < found.size <= found.end <= 1 << 64:
+    if not 0 < found.size <= found.end < 1 << 64:
         raise click.BadParameter(f"{value!r} is not a range of addresses, such as 0x500000-0x4ae6000.")
     return found
 

@@ -49,7 +49,7 @@ def to_sarif(checked: Checked, root: Path) -> str:
                 "rules": [_rule(rule) for rule in rules],
             }
         },
-        "originalUriBaseIds": {"ROOT": {"uri": f"{root.as_uri().rstrip('/')}/"}},
+        "originalUriBaseIds": {"ROOT": {"uri": _folder_uri(root)}},
         "invocations": [
             {
                 "executionSuccessful": not checked.unreadable,
@@ -62,6 +62,12 @@ def to_sarif(checked: Checked, root: Path) -> str:
     }
     document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
     return json.dumps(harmless_tree(document), indent=2) + "\n"
+
+
+def _folder_uri(root: Path) -> str:
+    """A folder's URI, whose last slash SARIF asks for."""
+    uri = root.as_uri()
+    return uri if uri.endswith("/") else f"{uri}/"
 
 
 def _rule(rule: Rule) -> Mapping[str, Any]:

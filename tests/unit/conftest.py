@@ -1,9 +1,12 @@
-"""A small ELF with chosen symbols: what the linker leaves of hvisor, without its code."""
+"""Made-up inputs of a memory map: an ELF with chosen symbols, and a whole tree of hvisor's shape."""
 
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Mapping
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +46,18 @@ def make_elf() -> MakeElf:
         return header + segment + table + names + section_names + sections
 
     return build
+
+
+@pytest.fixture
+def hvisor_tree(tmp_path: Path) -> Path:
+    """18 clean boards, `benchmarks/made_up_hvisor.py`, with small device trees."""
+    path = Path(__file__).parents[2] / "benchmarks" / "made_up_hvisor.py"
+    spec = spec_from_file_location("made_up_hvisor", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look there
+    spec.loader.exec_module(module)
+    root = tmp_path / "hvisor"
+    module.write_tree(root, devices=3)
+    return root

@@ -16,6 +16,7 @@ from hvrig.model.memory import PAGE_SIZE, Range
 GRID = 2 << 20
 
 _CELL = 1 << 32
+_LAST_PAGE = (1 << 64) - PAGE_SIZE  # two cells hold no more
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def reserved_range(needed: Range) -> Range:
     put it.
     """
     start = needed.start - needed.start % PAGE_SIZE
-    return Range(start, start + -(-(needed.end - start) // GRID) * GRID)
+    end = start + -(-(needed.end - start) // GRID) * GRID
+    return Range(start, max(needed.end, min(end, _LAST_PAGE)))
 
 
 def reservation_for(needed: Range, address_cells: int = 2, size_cells: int = 2) -> Reservation:

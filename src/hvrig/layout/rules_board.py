@@ -22,13 +22,15 @@ from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap, Region, Use
 from hvrig.model.source_text import file_of
 
+_SIZES_REMEDY = "Give the place that loads it (--place), with its image files there."
 _IMAGES_REMEDY = "Give the place that loads them (--place), with its image files there, or board.rs (--board-rs)."
 
 
 def image_overlap(memory: MemoryMap, facts: BoardFacts) -> Outcome:
     """Rule 5: at boot time no image lies in the hypervisor's memory, nor over another image.
 
-    The hypervisor's own image is staged anywhere, and moved by `bootm`: it may lie in the hypervisor's memory.
+    The hypervisor's own image is staged anywhere, and moved by `bootm`: it may lie in the hypervisor's memory. What a
+    zone's start loads goes into that zone's RAM, which rule 6 looks at: here only where it begins is looked at.
     """
     rule = Rule.IMAGE_OVERLAP
     images = memory.of(Use.IMAGE)
@@ -40,19 +42,10 @@ def image_overlap(memory: MemoryMap, facts: BoardFacts) -> Outcome:
         if not any(image.range.start == load.address for image in images)
     )
     unchecked = [
-        Unchecked(rule, f"How large {point.name} is, loaded at {point.range.start:#x}, is not known.", _IMAGES_REMEDY)
+        Unchecked(rule, f"How large {point.name} is, loaded at {point.range.start:#x}, is not known.", _SIZES_REMEDY)
         for point in points
         if point.zone is None
     ]
-    zones = sorted({f"{point.zone} ({file_of(point.source)})" for point in points if point.zone is not None})
-    if zones:
-        unchecked.append(
-            Unchecked(
-                rule,
-                f"How large the images of other zones are is not known: zone {', zone '.join(zones)}.",
-                "Look at their sizes: hvrig checks where they begin.",
-            )
-        )
     hypervisor = memory.hypervisor
     findings: list[LayoutFinding] = []
     if hypervisor is None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvrig.layout.reservation import GRID, Reservation, parent_of, reservation_for
+from hvrig.layout.reservation import GRID, Reservation, parent_of, reservation_for, reserved_range
 from hvrig.model.errors import UsageError
 from hvrig.model.memory import PAGE_SIZE, Range
 
@@ -51,6 +51,12 @@ def test_it_covers_what_is_needed_and_little_more(start: int, size: int) -> None
     assert reserved.end >= needed.end
     assert reserved.start % PAGE_SIZE == reserved.size % GRID == 0
     assert reserved.size < needed.size + PAGE_SIZE + GRID
+
+
+def test_at_the_end_of_64_bits_there_is_no_block_more() -> None:
+    last = (1 << 64) - 0x1FFFFF
+    assert reserved_range(Range(0, last)) == Range(0, (1 << 64) - PAGE_SIZE)
+    assert reservation_for(Range(0, (1 << 64) - 1)).range.end == (1 << 64) - 1
 
 
 def test_nodes_of_one_parent_have_its_cells() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvrig.layout.board_facts import BoardFacts, Controller
+from hvrig.layout.board_facts import BoardFacts, Controller, PhysicalStretch
 from hvrig.layout.rules import check
 from hvrig.model.layout import LayoutReport, Rule, Stretch
 from hvrig.model.memory import PAGE_SIZE, Range
@@ -142,3 +145,62 @@ def test_what_was_not_checked_is_said_and_has_no_findings(memory: MemoryMap) -> 
     assert static == set(report.checked) | {one.rule for one in report.unchecked}
     assert {finding.rule for finding in report.findings} <= set(report.checked)
     assert report.exit_status == (1 if report.findings else 4)
+
+
+MIB = 1 << 20
+_UNITS = 12  # of 1 MiB: every second edge is off the grid of 2 MiB
+
+ENTRY = re.compile(r"\((0x[0-9a-f]+), (0x[0-9a-f]+), MemoryType::Normal\),")
+
+
+def units(stretch: Range) -> set[int]:
+    """The stretch in MiB."""
+    assert stretch.start % MIB == stretch.end % MIB == 0
+    return set(range(stretch.start // MIB, stretch.end // MIB))
+
+
+@st.composite
+def whole_mib(draw: st.DrawFn) -> Range:
+    start = draw(st.integers(0, _UNITS - 1))
+    return Range(start * MIB, draw(st.integers(start + 1, _UNITS)) * MIB)
+
+
+@given(st.lists(whole_mib(), max_size=4), st.lists(whole_mib(), max_size=3))
+def test_the_physical_memory_list_agrees_with_its_parts(listed: list[Range], rams: list[Range]) -> None:
+    entries = tuple(PhysicalStretch(one, "Normal", f"board.rs:{number}") for number, one in enumerate(listed, 1))
+    memory = MemoryMap(
+        tuple(Region("RAM", Use.ZONE_RAM, ram, "board.rs:9", zone=number) for number, ram in enumerate(rams))
+    )
+    report = check("b", memory, BoardFacts(physical_memory=entries))
+    found = [finding for finding in report.findings if finding.rule is Rule.PHYSICAL_MEMORY_LIST]
+    said = sorted(
+        (finding.stretches[0].source, sorted(u for part in finding.wrong for u in units(part))) for finding in found
+    )
+
+    covered = {unit for one in listed for unit in units(one)}
+    expected = []
+    for number, (before, one) in enumerate(itertools.pairwise(listed), 2):
+        if min(units(one)) <= max(units(before)):
+            expected.append((f"board.rs:{number}", sorted(units(one) & units(before) or units(one))))
+    for number, one in enumerate(listed, 1):
+        if min(units(one)) % 2 or max(units(one)) % 2 == 0:
+            expected.append((f"board.rs:{number}", sorted(units(one))))
+    for ram in rams:
+        if listed and units(ram) - covered:
+            expected.append(("board.rs:1", sorted(units(ram) - covered)))
+    assert said == sorted(expected)
+
+    for finding in found:
+        if "not wholly in" not in finding.what:
+            continue
+        added = [Range(int(start, 0), int(end, 0)) for start, end in ENTRY.findall(finding.mend.text)]
+        assert all(
+            (set(finding.wrong) and part.start % (2 * MIB) == 0) or part.start in {r.end for r in listed}
+            for part in added
+        )
+        lacking = {unit for part in finding.wrong for unit in units(part)}
+        together = {unit for part in added for unit in units(part)}
+        assert lacking <= together
+        assert not together & covered
+        # No more than what completes blocks of 2 MiB.
+        assert together <= {unit for at in lacking for unit in (at & ~1, at | 1)}
