@@ -16,7 +16,7 @@ from hvrig.model.memory import PAGE_SIZE, Range
 GRID = 2 << 20
 
 _CELL = 1 << 32
-_LAST_PAGE = (1 << 64) - PAGE_SIZE  # two cells hold no more
+_LARGEST = (1 << 64) - PAGE_SIZE  # whole pages in two cells
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,7 @@ def reserved_range(needed: Range) -> Range:
     put it.
     """
     start = needed.start - needed.start % PAGE_SIZE
-    end = start + -(-(needed.end - start) // GRID) * GRID
-    return Range(start, max(needed.end, min(end, _LAST_PAGE)))
+    return Range(start, start + min(-(-(needed.end - start) // GRID) * GRID, _LARGEST))
 
 
 def reservation_for(needed: Range, address_cells: int = 2, size_cells: int = 2) -> Reservation:

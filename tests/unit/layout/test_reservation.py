@@ -56,7 +56,8 @@ def test_it_covers_what_is_needed_and_little_more(start: int, size: int) -> None
 def test_at_the_end_of_64_bits_there_is_no_block_more() -> None:
     last = (1 << 64) - 0x1FFFFF
     assert reserved_range(Range(0, last)) == Range(0, (1 << 64) - PAGE_SIZE)
-    assert reservation_for(Range(0, (1 << 64) - 1)).range.end == (1 << 64) - 1
+    assert reservation_for(Range(PAGE_SIZE, 1 << 64)).range == Range(PAGE_SIZE, 1 << 64)
+    assert "reg = <0x0 0x0 0xffffffff 0xfffff000>" in reservation_for(Range(0, 1 << 64)).node
 
 
 def test_nodes_of_one_parent_have_its_cells() -> None:
