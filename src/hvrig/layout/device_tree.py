@@ -98,10 +98,8 @@ class _Reader:
         self._fault: str | None = None  # None while there is no /reserved-memory
 
     def read(self) -> DeviceTree:
-        for index in range(self._tree.num_mem_rsv()):
+        for index in range(self._tree.num_mem_rsv()):  # libfdt stops at the first of size 0, as Linux does
             start, size = self._tree.get_mem_rsv(index)
-            if not size:
-                break
             if start + size > 1 << 64:
                 raise UsageError(f"{self._name} /memreserve/: {start:#x} + {size:#x} is beyond 64 bits.", _REMEDY)
             self._regions.append(self._region(Use.RESERVED, "/memreserve/", Range(start, start + size), "/memreserve/"))

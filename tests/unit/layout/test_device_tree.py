@@ -173,9 +173,9 @@ def test_usable_memory_counts_before_reg() -> None:
 
 
 def test_what_is_too_much_for_whole_entries_of_memory_is_left() -> None:
-    tree = read_device_tree(compiled('memory@0 { device_type = "memory"; reg = <0 0 0 0x1000 7 7>; };'), "t")
+    tree = read_device_tree(compiled('memory@0 { device_type = "memory"; reg = <0 0 0 0x1000 0 7 1>; };'), "t")
     assert ranges(tree.map, Use.TREE_MEMORY) == [Range(0, 0x1000)]
-    assert "8 bytes more than whole entries" in tree.map.notes[0]
+    assert "12 bytes more than whole entries" in tree.map.notes[0]
 
 
 def test_memory_deeper_in_the_tree_is_older_kernels_memory() -> None:

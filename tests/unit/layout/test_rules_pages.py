@@ -198,6 +198,9 @@ def test_the_physical_memory_list_agrees_with_its_parts(listed: list[Range], ram
             (set(finding.wrong) and part.start % (2 * MIB) == 0) or part.start in {r.end for r in listed}
             for part in added
         )
+        for part in added:
+            assert part.start % (2 * MIB) == 0 or part.start in {one.end for one in listed}
+            assert part.end % (2 * MIB) == 0 or part.end in {one.start for one in listed}
         lacking = {unit for part in finding.wrong for unit in units(part)}
         together = {unit for part in added for unit in units(part)}
         assert lacking <= together
