@@ -42,13 +42,23 @@ from hvrig.terminal import Terminal
 )
 @click.option("--keep-on", is_flag=True, help="Leave the board powered.")
 @click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to queue for a place that somebody else has acquired.",
+)
+@click.option(
     "--artifacts",
     type=click.Path(file_okay=False, path_type=Path),
     default=DEFAULT_ARTIFACTS,
     show_default=True,
     help="Where the folder with the evidence is made.",
 )
-def live(place: str, places: Path, svg: Path | None, form: str, keep_on: bool, artifacts: Path) -> NoReturn:
+def live(
+    place: str, places: Path, svg: Path | None, form: str, keep_on: bool, wait_s: float, artifacts: Path
+) -> NoReturn:
     """Boot the place's board, and check the memory layout of what really runs.
 
     Asks the running kernel (/proc/iomem), its device tree (/sys/firmware/fdt), and what the hypervisor printed of
@@ -58,7 +68,7 @@ def live(place: str, places: Path, svg: Path | None, form: str, keep_on: bool, a
     3 infra, 4 clean but incomplete, 130 interrupted.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    options = RunOptions(places=places, place=place, artifacts=artifacts, keep_on=keep_on)
+    options = RunOptions(places=places, place=place, artifacts=artifacts, keep_on=keep_on, wait_s=wait_s)
     with Terminal(RichConsole(stderr=True)) as observer:
         result = look_at_layout(prepare_place(options), options, observer)
     if result.report is not None:

@@ -179,6 +179,7 @@ class Run:
         self._shell: ParamikoShell | None = None
         self._files: Known | None = None
         self._layout: dict[Look, LayoutReport] = {}
+        self._only_looks = False
         self._closed = False
 
     # --- the bench -------------------------------------------------------------------------------------------
@@ -517,6 +518,11 @@ class Run:
                 self._rungs = tuple(ladder.results)
                 self._fault_to_abort_s = ladder.fault_to_abort_s
 
+    def boot_to_look(self) -> None:
+        """Power to SSH, for `look`: no ladder is to follow, so that none is missing from the verdict."""
+        self._only_looks = True
+        self.boot()
+
     def look(self) -> LayoutReport | None:
         """Check the running board's memory layout and nothing else; None where that failed, which the verdict tells."""
         report: LayoutReport | None = None
@@ -615,7 +621,7 @@ class Run:
             self._record(console.error, None)
         evidence = Evidence(
             place=self.place.name,
-            ladder=self.place.gate.ladder,
+            ladder=() if self._only_looks else self.place.gate.ladder,
             phases=phases_with_spl(self._phases, milestones),
             findings=findings,
             rungs=self._rungs,
@@ -681,7 +687,7 @@ def look_at_layout(place: Place, options: RunOptions, observer: Observer) -> Lay
     with Run(place, options, observer) as run:
         report: LayoutReport | None = None
         try:
-            run.boot()
+            run.boot_to_look()
             if run.may_go_on:
                 report = run.look()
             run.close()

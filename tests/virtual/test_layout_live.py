@@ -61,6 +61,7 @@ def test_a_board_that_cannot_be_reached_is_infra(bench: VirtualBench) -> None:
     done = look(bench.folder, "--places", str(places), "--place", "virtual")
     assert done.returncode == 3, done.stdout + done.stderr
     assert "did not answer" in done.stdout
+    assert "not run" not in done.stdout, "no ladder was asked for"
     assert not (bench.folder / "artifacts" / "latest" / "layout.json").exists()
     assert (bench.folder / "artifacts" / "latest" / "verdict.json").exists()
 
