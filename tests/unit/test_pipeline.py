@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from hvrig.gate.shell_paramiko import ParamikoShell
 from hvrig.lab.places import load_place, with_rack
+from hvrig.model.deadline import Deadline
 from hvrig.model.errors import BoardError, LabError, UsageError
-from hvrig.model.evidence import Cause, PhaseRecord
+from hvrig.model.evidence import Cause, Outcome, PhaseRecord, Verdict
 from hvrig.model.finding import Mark, Milestone
+from hvrig.model.layout import Look
 from hvrig.model.phase import Phase
+from hvrig.model.protocols import CommandResult, RunningCommand
 from hvrig.model.run import RunOptions, split_ladder
-from hvrig.pipeline import phases_with_spl, prepare_place, problem_of, require_local_files
+from hvrig.pipeline import Run, phases_with_spl, prepare_place, problem_of, require_local_files
 
 PLACES = Path(__file__).parents[2] / "lab" / "places.yaml"
 
@@ -71,3 +76,68 @@ def test_a_persons_ladder_takes_the_places_place() -> None:
     options = RunOptions(places=PLACES, place="virtual", ladder=split_ladder("16M, 64M"))
     assert prepare_place(options).gate.ladder == ("16M", "64M")
     assert split_ladder(None) is None
+
+
+class _Board:
+    """root-linux's shell, which answers the layout check and nothing else."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._files = files
+        self.asked: list[str] = []
+
+    def run(self, command: str, deadline: Deadline) -> CommandResult:
+        self.asked.append(command)
+        path = command.removeprefix("cat ")
+        if path not in self._files:
+            raise LabError(f"{command!r} did not end within {deadline.seconds:g} s", "look at the console log")
+        return CommandResult(0, self._files[path], b"")
+
+    def start(self, command: str, *_: object) -> RunningCommand:
+        self.asked.append(command)
+        raise LabError("the SSH connection was lost", "look at the console log")
+
+    def close(self) -> None:
+        pass
+
+
+def _gate(tmp_path: Path, files: dict[str, bytes], *, stress_anyway: bool = False) -> tuple[Verdict, list[str]]:
+    """What a run comes to whose board has booted and has these files."""
+    place = with_rack(load_place(PLACES, "virtual"), tmp_path)
+    board = _Board(files)
+    with Run(place, RunOptions(artifacts=tmp_path, stress_anyway=stress_anyway), lambda _: None) as run:
+        run._shell = cast(ParamikoShell, board)
+        run.gate()
+        return run.verdict(), board.asked
+
+
+def _iomem(place: str) -> dict[str, bytes]:
+    data = Path(__file__).parents[1] / "data" / "iomem"
+    return {
+        "/proc/iomem": (data / f"{place}.txt").read_bytes(),
+        "/sys/firmware/fdt": (data / f"{place}.dtb").read_bytes(),
+    }
+
+
+def test_what_the_running_kernel_proves_ends_the_run_before_the_first_rung(tmp_path: Path) -> None:
+    verdict, asked = _gate(tmp_path, _iomem("virtual-under-reserved"))
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAIL, Cause.LAYOUT)
+    assert asked == ["cat /proc/iomem", "cat /sys/firmware/fdt"]
+
+
+@pytest.mark.parametrize(
+    ("place", "stress_anyway"), [("virtual", False), ("virtual-under-reserved", True)], ids=["clean", "stress anyway"]
+)
+def test_otherwise_the_ladder_is_climbed(tmp_path: Path, place: str, stress_anyway: bool) -> None:
+    verdict, asked = _gate(tmp_path, _iomem(place), stress_anyway=stress_anyway)
+    assert len(asked) > 2
+    assert verdict.evidence.layout[Look.LIVE].checked
+    assert verdict.cause is (Cause.LAYOUT if stress_anyway else Cause.LAB), "this board has no memtester"
+
+
+def test_a_board_that_does_not_answer_the_check_is_left_to_the_ladder(tmp_path: Path) -> None:
+    verdict, asked = _gate(tmp_path, {})
+    assert len(asked) > 1
+    live = verdict.evidence.layout[Look.LIVE]
+    assert (live.findings, live.checked) == ((), ())
+    assert all("did not end within" in one.why for one in live.unchecked)
+    assert verdict.cause is Cause.LAB
