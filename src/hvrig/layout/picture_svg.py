@@ -153,11 +153,11 @@ class _Drawing:
         for title, boxes in seen:
             if not boxes:
                 continue
-            self._text(self._x, _TOP - 8, title, weight="bold")
             self._rectangle(self._x, _TOP, _BAR, _HEIGHT, "none", stroke="#ced4da")
             for number, box in enumerate(boxes):
                 self._box(self._x, _BAR, box, scale, number)
-            self._labels(self._x + _BAR, boxes, scale)
+            unnamed = self._labels(self._x + _BAR, boxes, scale)
+            self._text(self._x, _TOP - 8, title + (f", {unnamed} more not named" if unnamed else ""), weight="bold")
             self._x += _BAR + _LABELS + _GAP
 
     def _axis(self, edges: Sequence[int], scale: _Scale) -> None:
@@ -174,8 +174,8 @@ class _Drawing:
             self._line([(right - 13, y), (right - 6, at), (right, at)])
         self._x = right
 
-    def _labels(self, left: float, boxes: list[Box], scale: _Scale) -> None:
-        """Name, addresses and size of each box beside it, in the order of their middles."""
+    def _labels(self, left: float, boxes: list[Box], scale: _Scale) -> int:
+        """Name, addresses and size of each box beside it, in the order of their middles; how many had no room."""
         placed: list[tuple[float, Box]] = []
         for box in boxes:
             found = scale.box(box.range)
@@ -190,8 +190,8 @@ class _Drawing:
         placed.sort(key=lambda one: one[0])
         each = _LINE * _LABEL_LINES + 3
         room = _HEIGHT // each
-        left_out = placed[room - 1 :] if len(placed) > room else []
-        placed = placed[: room - 1] if left_out else placed
+        left_out = len(placed[room:])
+        placed = placed[:room]
         ys = _apart([middle for middle, _ in placed], each)
         for (middle, box), y in zip(placed, ys, strict=True):
             self._line([(left, middle), (left + 5, middle), (left + 11, y), (left + 15, y)])
@@ -201,8 +201,7 @@ class _Drawing:
             said = {"dx": "6", "font-size": "9", "font-weight": "normal", "fill": "#868e96"}
             ET.SubElement(name, "tspan", said).text = f" {format_size(box.range.size)}"
             self._text(left + 18, y + 10, str(box.range), size=9, family="monospace", fill="#495057")
-        if left_out:
-            self._text(left + 18, _TOP + _HEIGHT + 12, f"and {len(left_out)} more", fill="#868e96")
+        return left_out
 
     @staticmethod
     def _bare_middle(box: Box, others: list[Box], scale: _Scale, otherwise: float) -> float:
