@@ -221,6 +221,7 @@ class Run:
         """labgrid's target, this run's own from now on; before the first phase, since somebody may have it."""
         if self._bench is None:
             ports, coordinator = self._start_rack()
+            self._check_files()  # before a place is queued for, which may take hours
             bench = LabgridBench(
                 self._options.places,
                 self.place.name,
@@ -438,8 +439,6 @@ class Run:
         self.entered(Phase.POWER)
         console = self._open_console(bench)
         require_local_files(self.place)
-        if Look.STATIC not in self._layout:
-            self._check_files()
         deadlines = self.place.deadlines
         bench.power.off(Deadline(deadlines.power_s))
         if console.offset:

@@ -65,7 +65,7 @@ def test_an_overlap_is_found_by_the_files_and_by_the_running_board(tmp_path: Pat
     events = [json.loads(line) for line in (done.folder / "timeline.jsonl").read_text().splitlines()]
     told = [e for e in events if e["event"] in {"layout-checked", "phase-began"}]
     assert [e.get("look", e.get("phase")) for e in told] == [
-        *("power", "static", "u-boot", "load", "hypervisor", "root-linux", "ssh", "gate"),
+        *("static", "power", "u-boot", "load", "hypervisor", "root-linux", "ssh", "gate"),
         "live",
     ]
 
