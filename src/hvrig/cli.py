@@ -6,6 +6,9 @@ Exit status: 0 pass, 1 fail, 2 usage, 3 infra, 130 interrupted (decision 8). `sc
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import signal
 import sys
 from pathlib import Path
@@ -115,6 +118,8 @@ def run(
 layout.add_command(live)
 layout.add_command(reserve)
 cli.add_command(layout)
+
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _input_file = click.Path(dir_okay=False, path_type=Path)
 
@@ -267,3 +272,11 @@ def main() -> None:
     except HvrigError as error:
         click.echo(f"hvrig: {harmless(str(error))}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 3)
+    except OSError as error:  # of a file's own, hvrig makes errors of its own: this is where the output goes
+        if error.errno not in _DISK_IS_FULL:
+            raise
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails again at its exit
+        click.echo(f"hvrig: the output cannot be written: {error.strerror}.\n  Free some space there.", err=True)
+        sys.exit(3)

@@ -64,3 +64,14 @@ def test_artifacts_that_cannot_be_written_are_the_labs() -> None:
     assert "/proc/artifacts" in done.stderr
     assert "--artifacts" in done.stderr, "the message says what to do"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("places",), ("layout", "check", "--range", "0x500000-0x4ae6000")])
+def test_a_full_disk_behind_a_pipe_is_said(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [str(HVRIG), *arguments], cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 3
+    assert b"the output cannot be written: No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
