@@ -37,7 +37,7 @@ from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS
 _CAPTURES = Path(__file__).parents[1] / "tests" / "data" / "uart"
 _ESCAPES_BEFORE = re.compile(rb"(?:\x1b\[[0-9;]*m)*\Z")
 # Quotes before words are what somebody searches for, and an escape sequence that was cut takes a byte of them.
-_BAD_BEFORE = re.compile(rb"(?:['\"`=]|\x1b(?:\[[0-?]*)?)\Z")
+X
 _Value = int | bool | str
 
 
@@ -305,6 +305,41 @@ def _kernel(rng: random.Random) -> Message:
     return made
 
 
+def _uboot(rng: random.Random) -> list[Message]:
+    """What U-Boot prints of an exception before it resets the board."""
+    esr, far = rng.choice((0x96000004, 0x96000045, 0x02000000)), rng.getrandbits(40)
+    registers = "".join(
+        f"elr: {rng.getrandbits(40):016x} lr : {rng.getrandbits(40):016x}{end}\r\n" for end in (" (reloc)", "")
+    )
+    text = f'"Synchronous Abort" handler, esr {esr:#010x}, far {far:#x}\r\n{registers}'.encode()
+    made = _message("u-boot-exception", text, {})
+    made.fields = {"esr": (Span(0, text.index(b"\n") + 1), esr), "far": (Span(0, text.index(b"\n") + 1), far)}
+    return [made]
+
+
+def _oops(rng: random.Random) -> list[Message]:
+    """A kernel's oops with its call trace, and the panic that may follow."""
+    t, cpu = rng.randrange(1, 99999), rng.randrange(8)
+    lines = (
+        "Unable to handle kernel paging request at virtual address ffff8000deadbeef",
+        *("Mem abort info:", "  ESR = 0x0000000096000006", "  EC = 0x25: DABT (current EL), IL = 32 bits"),
+        "Internal error: Oops: 0000000096000006 [#1] SMP",
+        f"CPU: {cpu} PID: {rng.randrange(1, 999)} Comm: memtester Not tainted 6.1.0-arm64 #1",
+        "Call trace:",
+        *(f" some_function_{rng.randrange(99)}+0x{rng.randrange(99):x}/0x100" for _ in range(rng.randrange(1, 12))),
+        "Code: d2800000 f9400000 (b9000000) d65f03c0",
+        "---[ end trace 0000000000000000 ]---",
+        "Kernel panic - not syncing: Oops: Fatal exception",
+    )
+    data = [f"[{t:5}.{number:06}] {line}\r\n".encode() for number, line in enumerate(lines)]
+    oops = _message("kernel-oops", b"".join(data[:-1]), {}, cpu=cpu)
+    first = data[0].index(b"Unable") + len(b"Unable to handle kernel")
+    oops.words, oops.head = [Span(0, first + 1)], None
+    panic = _message("kernel-panic", data[-1], {})
+    panic.words, panic.head = [Span(0, len(data[-1]) - 2)], None
+    return [oops, panic][: rng.choice((1, 2))]
+
+
 def _incident(rng: random.Random, cpu: int, base: int) -> list[Message]:
     """The messages of one fault, in order; `base` is the number of the first."""
     shape = {"colours": rng.random() < 0.7, "stamped": rng.random() < 0.3}
@@ -380,6 +415,10 @@ def make(seed: int) -> Stream:
             if rng.random() < 0.2:
                 group += [Piece(None, 0, rng.choice(_guest_lines())) for _ in range(rng.randrange(1, 3))]
         groups.append(group)
+    others = random.Random(f"others {seed}")
+    if not messages and others.random() < 0.6:
+        messages += others.choice((_uboot, _oops))(others)
+        groups.append([Piece(number, 0, message.data) for number, message in enumerate(messages)])
     if len(groups) >= 2 and rng.random() < 0.5:
         _mix(rng, messages, groups)
     if len(groups) == 1 and rng.random() < 0.1:
@@ -607,8 +646,9 @@ def _crossed(stream: Stream, number: int) -> bool:
         )
         or any(
             # Or an unfinished one stands before it: whose lines these are is not known.
-            other < number
-            and each.kind == kind
+            each.kind == kind
+            and other != number
+            and stream.places_of(other)[:1] < own[:1]
             and not all(stream.survives(other, at) for at, _ in each.fields.values())
             for other, each in enumerate(stream.messages)
         )

@@ -281,6 +281,7 @@ KINDS: tuple[Kind, ...] = (
         meaning="The hypervisor refused a call of hvisor.ko or hvisor-tool.",
         remedy="Check that hvisor, hvisor.ko and hvisor-tool are of one version, and the zone's JSON.",
         fields=_ERROR_AT,
+        proved_by=rb"hypercall error: \[src/",
     ),
     Kind(
         name="instruction-fetch-failure",
@@ -319,7 +320,7 @@ KINDS: tuple[Kind, ...] = (
         words=(
             Words(b"Unable to handle kernel", before=_MESSAGE),
             Words(b"Internal error: ", tail=(rb"[^s\n]",), before=_MESSAGE),
-            Words(b"Oops: ", before=_MESSAGE),
+            Words(b"Oops: ", tail=(rb"[0-9a-f]",), before=_MESSAGE),
             Words(b"Oops - ", before=_MESSAGE),
             Words(b"Oops [#", before=_MESSAGE),
             Words(b"Oops[#", before=_MESSAGE),

@@ -120,6 +120,11 @@ class Report:
         return not self._taken and not self._short
 
     @property
+    def has_begun(self) -> bool:
+        """Whether one of its fields has come."""
+        return bool(self._taken)
+
+    @property
     def hurried(self) -> bool:
         """Whether something came that follows its end."""
         return self._hurried

@@ -80,13 +80,12 @@ _UNLESS = [re.compile(rb"(?:" + words.unless + rb")\Z") if words.unless else Non
 # The two shapes of hvisor's log prefix at the levels of faults, up to the words: another line's prefix, cut off before,
 # is not theirs. A fact's words may stand anywhere in its line, and so may the kernel's timestamp, the last of a line.
 _STAMP = rb"\[ {0,5}\d{1,7}\.\d{6}\]"
-_PRINTK = re.compile(_STAMP + rb"(?!.*" + _STAMP + rb")")
 _COMPLAINT = (
     rb"\[(?:(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]"
     rb"| {0,5}\d{1,7}\.\d{6}\] (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:)"
 )
 _FAULT_PREFIX = re.compile(
-    _COMPLAINT + rb"(?: |\x08[-\\|/])*\([\w:]{1,100}\)(?:\x08[-\\|/])* (?:\x08[-\\|/])*"
+    _COMPLAINT + rb"(?: |\x08[-\\|/])*\((?:[A-Za-z_]\w{0,40}:{1,2}){1,8}\d{1,6}\)(?:\x08[-\\|/])* (?:\x08[-\\|/])*"
     rb"(?:(?:[Zz]one \d{1,3} )?unhandled mmio fault |[Zz]one \d{1,3} ?|panic occurred: )?\Z"
 )
 _FACT_PREFIX = re.compile(rb"\[INFO {1,3}(?P<cpu>\d{1,3})\]|" + _STAMP + rb" INFO {1,2}CPU(?P<CPU>\d{1,3})")
@@ -101,8 +100,6 @@ _LEVEL = re.compile(
 )
 _PREFIXES = {
     Origin.HYPERVISOR: _FAULT_PREFIX,
-    Origin.KERNEL: _PRINTK,
-    Origin.BOARD: _PRINTK,
     Origin.FACT: _FACT_PREFIX,
 }
 
@@ -262,7 +259,8 @@ class Watch:
         words, suspect = _TABLE[hit.index][0], self._suspect
         hit_at = self._base + hit.start
         beginning = hit_at - len(line.text)
-        prefix = None if words.bare else _PREFIXES[kind.origin].search(line.text, max(0, len(line.text) - 256))
+        bare = words.bare or kind.origin not in _PREFIXES
+        prefix = None if bare else _PREFIXES[kind.origin].search(line.text, max(0, len(line.text) - 256))
         head = _Head(beginning + (min(begin, prefix.start()) if prefix else begin), _cpu_of(prefix) if prefix else None)
         whole, proof = True, 0
         if kind.origin is Origin.HYPERVISOR:
@@ -366,6 +364,8 @@ class Watch:
         text = self._text[self._suspect.text - self._base : hit.end]
         if len(text) > REACH or any(each in text for each in _OF_A_HEAD):
             return False  # too far, or what remains of another log line's head stands between
+        if self._suspect.report is not None and self._suspect.report.has_begun:
+            return False  # its words were lost
         if kind.target is not None and text.count(kind.target.split(b"::")[-1]) > 1:
             return False
         return _logged_by(text) is kind or (hit.index in _EARLIER and _EARLIER[hit.index].find(text) is not None)
@@ -673,8 +673,7 @@ def _may_be_same(one: int | None, other: int | None) -> bool:
 
 def _is_shown(line: _Line, begin: int) -> bool:
     """Whether a tool shows what begins at `begin` of a line, from a file; the line's own beginning must be known."""
-    known = bool(line.above) or len(line.text) < _CONTEXT
-    return known and begin > 0 and _SHOWN.match(line.text[:begin]) is not None
+    return bool(line.above) and begin > 0 and _SHOWN.match(line.text[:begin]) is not None
 
 
 def _has_head(line: _Line) -> bool:
