@@ -37,7 +37,7 @@ from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS
 _CAPTURES = Path(__file__).parents[1] / "tests" / "data" / "uart"
 _ESCAPES_BEFORE = re.compile(rb"(?:\x1b\[[0-9;]*m)*\Z")
 # Quotes before words are what somebody searches for, and an escape sequence that was cut takes a byte of them.
-X
+_BAD_BEFORE = re.compile(rb"(?:['\"`=]|\x1b(?:\[[0-?]*[ -/]*)?)\Z")
 _Value = int | bool | str
 
 
