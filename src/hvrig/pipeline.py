@@ -68,6 +68,7 @@ CATCH_UP_S = 2.0
 
 # What a board that starts again and again may fill memory with; the first boots' are what counts.
 MILESTONES_KEPT = 10_000
+FINDINGS_KEPT = 10_000
 
 # The place of the board in a virtual lab that is started for a run: what the target's RemotePlace must name.
 LAB_PLACE = "virtual-lab"
@@ -166,7 +167,7 @@ class Run:
         self._lock = threading.RLock()
         self._watch = Watch()
         self._latch = _AlarmLatch()
-        self._findings: list[Finding] = []
+        self._findings: dict[tuple[str, int], Finding] = {}  # by kind and offset
         self._milestones: list[Milestone] = []
         self._phases: list[PhaseRecord] = []
         self._in_phase = False
@@ -333,9 +334,10 @@ class Run:
                 self._observer(FaultSeen(event))
             elif isinstance(event, Finding):
                 with self._lock:
-                    # The same fault again, with how often it came: it takes the place of the first telling.
-                    self._findings = [f for f in self._findings if (f.kind, f.offset) != (event.kind, event.offset)]
-                    self._findings.append(event)
+                    # The same fault again, with how often it came, takes the place of the first telling.
+                    which = event.kind, event.offset
+                    if which in self._findings or len(self._findings) < FINDINGS_KEPT:
+                        self._findings[which] = event
                 if event.is_fault:
                     self._observer(FaultSeen(event))
             else:
@@ -594,7 +596,7 @@ class Run:
 
     def _printed_map(self) -> MemoryMap:
         with self._lock:
-            layouts = [f.fields for f in self._findings if f.kind == "hypervisor-layout"]
+            layouts = [f.fields for f in self._findings.values() if f.kind == "hypervisor-layout"]
         printed = MemoryMap()
         for fields in layouts[-1:]:
             start, core_end, pool, end = (
@@ -612,7 +614,7 @@ class Run:
     def verdict(self) -> Verdict:
         """Judge what was seen until now, and write the evidence. May be called again when there is more."""
         with self._lock:
-            findings = tuple(sorted(self._findings, key=lambda finding: finding.offset))
+            findings = tuple(sorted(self._findings.values(), key=lambda finding: finding.offset))
             milestones = tuple(self._milestones)
         log_level = next((str(f.fields.get("log_level")) for f in findings if f.kind == "log-level"), None)
         console = self._console

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,12 +13,12 @@ from hvrig.lab.places import load_place, with_rack
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import BoardError, LabError, UsageError
 from hvrig.model.evidence import Cause, Outcome, PhaseRecord, Verdict
-from hvrig.model.finding import Mark, Milestone
+from hvrig.model.finding import Finding, Mark, Milestone, Origin
 from hvrig.model.layout import Look
 from hvrig.model.phase import Phase
 from hvrig.model.protocols import CommandResult, RunningCommand
 from hvrig.model.run import RunOptions, split_ladder
-from hvrig.pipeline import Run, phases_with_spl, prepare_place, problem_of, require_local_files
+from hvrig.pipeline import FINDINGS_KEPT, Run, phases_with_spl, prepare_place, problem_of, require_local_files
 
 PLACES = Path(__file__).parents[2] / "lab" / "places.yaml"
 
@@ -141,3 +142,12 @@ def test_a_board_that_does_not_answer_the_check_is_left_to_the_ladder(tmp_path: 
     assert (live.findings, live.checked) == ((), ())
     assert all("did not end within" in one.why for one in live.unchecked)
     assert verdict.cause is Cause.LAB
+
+
+def test_a_fault_told_again_takes_its_first_tellings_place_and_a_boot_loop_does_not_fill_memory() -> None:
+    run = Run(load_place(PLACES, "virtual"), RunOptions(places=PLACES, place="virtual"), lambda _: None)
+    first = Finding("unexpected-reset", Origin.BOARD, 0, 0.0)
+    run._take([first, replace(first, count=3)])
+    assert [each.count for each in run._findings.values()] == [3]
+    run._take([replace(first, offset=number) for number in range(2 * FINDINGS_KEPT)])
+    assert len(run._findings) == FINDINGS_KEPT
