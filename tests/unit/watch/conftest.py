@@ -7,9 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hvrig.model.finding import WatchEvent
 from hvrig.watch import Watch
+
+# `pytest --hypothesis-profile=watch-long tests/unit/watch/test_watch_machine.py`: some ten minutes on a core.
+settings.register_profile(
+    "watch-long",
+    max_examples=6000,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
 
 CAPTURES = Path(__file__).parents[2] / "data" / "uart"
 
