@@ -16,6 +16,7 @@ from hvrig.model.errors import UsageError
 _DEADLINE_S = 20.0
 # Property names begin with # as well: only what the preprocessor alone understands counts.
 _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(?:include|define|undef|if|ifdef|ifndef)\b", re.MULTILINE)
+_MEMRESERVE = re.compile(rb"^[ \t]*(?=/memreserve/)", re.MULTILINE)
 _CPP = ("cpp", "-nostdinc", "-undef", "-x", "assembler-with-cpp")
 _DTC = ("dtc", "-q", "-I", "dts")
 _PACKAGES = {"cpp": "cpp", "dtc": "device-tree-compiler"}
@@ -27,7 +28,7 @@ _SHOWN = 200
 
 @dataclass(frozen=True)
 class CompiledTree:
-    """lines: where each node begins in the sources, as `file:line`, by the node's path."""
+    """lines: where each node begins in the sources, as `file:line`, by the node's path; `/memreserve/`: the first."""
 
     blob: bytes
     lines: Mapping[str, str]
@@ -49,7 +50,12 @@ def compile_device_tree(source: bytes, path: Path, includes: Sequence[Path] = ()
     searched = [argument for folder in folders for argument in ("-i", folder)]
     blob = _run([*_DTC, "-O", "dtb", *searched, "-"], text, name)
     annotated = _run([*_DTC, "-O", "dts", "-T", "-T", *searched, "-"], text, name)
-    return CompiledTree(blob, node_lines(annotated.decode("utf-8", "replace")))
+    lines = node_lines(annotated.decode("utf-8", "replace"))
+    reserved = _MEMRESERVE.search(source)
+    if reserved is not None:  # dtc does not say where these stand
+        before = source.count(b"\n", 0, reserved.start())
+        lines["/memreserve/"] = f"{name}:{before + 1}"
+    return CompiledTree(blob, lines)
 
 
 def node_lines(annotated: str) -> dict[str, str]:
@@ -111,4 +117,6 @@ def _failure(tool: str, said: str, name: str) -> UsageError:
         words = " ".join(said.split())[:_SHOWN] or "no reason given"
         return UsageError(f"{name}: {tool} cannot take it: {words}.", remedy)
     why = _COLUMNS.sub("", found["rest"])[:_SHOWN]
-    return UsageError(f"{found['file']}:{found['line']}: {tool} says: {why}.", remedy)
+    file = found["file"]
+    where = f"{name}:{found['line']}" if file == name else f"{name}: {file or 'no file'}:{found['line']}"
+    return UsageError(f"{where}: {tool} says: {why}.", remedy)

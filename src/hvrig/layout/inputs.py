@@ -15,9 +15,9 @@ from hvrig.layout.elf import read_link_addresses
 from hvrig.layout.hypervisor import KnownStart, RuntimeSizes, bounded, hypervisor_map, runtime_sizes
 from hvrig.layout.kernel_image import HEADER_BYTES, memory_size
 from hvrig.layout.linker_script import read_linked_start
-from hvrig.layout.place import KERNEL, ROOT_TREE, image_for, loads_without_size, place_map
+from hvrig.layout.place import HYPERVISOR, KERNEL, ROOT_TREE, image_for, loads_without_size, place_map
 from hvrig.layout.rust_source import Constants, RustSource
-from hvrig.layout.uimage import read_uimage
+from hvrig.layout.uimage import is_uimage, read_uimage
 from hvrig.layout.zone_json import read_zone_config
 from hvrig.model.errors import UsageError
 from hvrig.model.memory import Range
@@ -146,15 +146,24 @@ def _exact_hypervisor(inputs: MapInputs, sizes: RuntimeSizes | None) -> tuple[st
 
 def _starts(inputs: MapInputs, architecture: str) -> Iterator[KnownStart]:
     """Where the hypervisor begins, by those who do not know where it ends."""
-    if inputs.uimage is not None:
-        image = read_uimage(_head(inputs.uimage), str(inputs.uimage))
+    uimage = inputs.uimage or _uimage_of_place(inputs.place)
+    if uimage is not None:
+        image = read_uimage(_head(uimage), str(uimage))
         # What is compressed is larger in memory; and what the binary is zeroed with is in no image.
         end = image.loaded.start if image.compressed else image.loaded.end
-        yield KnownStart(image.loaded.start, end, str(inputs.uimage))
+        yield KnownStart(image.loaded.start, end, str(uimage))
     if inputs.linker_ld is not None:
         linked = read_linked_start(read_text(inputs.linker_ld), str(inputs.linker_ld))
         start = physical(linked.address, architecture)
         yield KnownStart(start, start, linked.source)
+
+
+def _uimage_of_place(place: Place | None) -> Path | None:
+    name = image_for(place, HYPERVISOR) if place is not None else None
+    if place is None or name is None:
+        return None
+    path = place.images[name].path
+    return path if path.is_file() and is_uimage(_head(path)) else None
 
 
 def _read_tree(inputs: MapInputs) -> _Tree | None:

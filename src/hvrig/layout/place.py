@@ -13,7 +13,9 @@ from hvrig.model.place import Place
 # Names of images are the person's own; these parts of them say what an image is.
 _ROOT_TREE = re.compile(r"(?:zone_?0|root).*(?:dtb?|fdt)|(?:dtb?|fdt).*(?:zone_?0|root)")
 _KERNEL = re.compile(r"(?<![a-z])(?:kernel|image|linux)(?![a-z])")
-KERNEL, ROOT_TREE = "kernel", "zone0_dtb"
+_HYPERVISOR = re.compile(r"hvisor|hypervisor")
+KERNEL, ROOT_TREE, HYPERVISOR = "kernel", "zone0_dtb", "hvisor"
+_PATTERNS = {KERNEL: _KERNEL, ROOT_TREE: _ROOT_TREE, HYPERVISOR: _HYPERVISOR}
 
 
 def place_map(place: Place, sizes: Mapping[str, int]) -> MemoryMap:
@@ -38,7 +40,6 @@ def loads_without_size(place: Place, sizes: Mapping[str, int]) -> tuple[Load, ..
 
 
 def image_for(place: Place, what: str) -> str | None:
-    """The name of the place's image that is zone 0's KERNEL or ROOT_TREE; None unless one name says so."""
-    pattern = _KERNEL if what == KERNEL else _ROOT_TREE
-    names = [name for name in place.images if pattern.search(name.lower())]
+    """The name of the place's image that is zone 0's KERNEL or ROOT_TREE, or the HYPERVISOR; None unless one is."""
+    names = [name for name in place.images if _PATTERNS[what].search(name.lower())]
     return names[0] if len(names) == 1 else None

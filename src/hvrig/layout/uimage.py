@@ -28,6 +28,11 @@ class UImage:
     compressed: bool
 
 
+def is_uimage(data: bytes) -> bool:
+    """Whether `data` begins as a uImage does."""
+    return data[:4] == _MAGIC.to_bytes(4, "big")
+
+
 def read_uimage(data: bytes, name: str) -> UImage:
     """The header at the beginning of `data`. Raises UsageError where it is none, or damaged."""
     remedy = "Give hvisor.bin as mkimage wrote it."

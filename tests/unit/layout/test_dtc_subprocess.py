@@ -78,6 +78,14 @@ def test_what_cannot_be_compiled_is_refused_with_its_line(tmp_path: Path, text: 
     assert refused.value.message.startswith(str(tmp_path / said))
 
 
+def test_an_error_in_what_is_included_names_both_files(tmp_path: Path) -> None:
+    (tmp_path / "soc.dtsi").write_text("/ {\n\tx\n};\n")
+    with pytest.raises(UsageError) as refused:
+        compile_device_tree(b'/dts-v1/;\n#include "soc.dtsi"\n', tmp_path / "zone0.dts")
+    path = tmp_path / "zone0.dts"
+    assert refused.value.message == f"{path}: {tmp_path / 'soc.dtsi'}:3: dtc says: syntax error."
+
+
 def test_a_missing_tool_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError) as refused:

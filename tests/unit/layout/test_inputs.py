@@ -108,6 +108,31 @@ def test_bounds_are_checked_against_what_is_exact(elf: Path, tmp_path: Path) -> 
     assert read_inputs(MapInputs(elf=elf, uimage=image, board_rs=BOARD, consts_rs=CONSTS)).memory.notes == ()
 
 
+def place(tmp_path: Path, hypervisor: HypervisorSettings) -> Place:
+    return Place(
+        name="desk",
+        images={"hvisor": Image(path=tmp_path / "hvisor.bin", address=0x3000000)},
+        uboot=UBootSettings(boot="bootm 0x3000000"),
+        ssh=SshSettings(key=Path("key"), host_key="ssh-ed25519 AAAA"),
+        hypervisor=hypervisor,
+    )
+
+
+def test_the_places_uimage_says_where_the_hypervisor_begins(tmp_path: Path) -> None:
+    (tmp_path / "hvisor.bin").write_bytes(uimage(0x1E5000))
+    known = read_inputs(MapInputs(place=place(tmp_path, HypervisorSettings()), board_rs=BOARD, consts_rs=CONSTS))
+    assert known.memory.hypervisor is not None
+    assert known.memory.hypervisor.range == Range(0x500000, 0x4AE5000)
+    assert not known.facts.hypervisor_exact
+    moved = HypervisorSettings(start=0x400000, end=0x4AE6000)
+    notes = read_inputs(MapInputs(place=place(tmp_path, moved))).memory.notes
+    assert notes == (
+        f"{tmp_path / 'hvisor.bin'} says that the hypervisor begins at 0x500000, place desk says 0x400000.",
+    )
+    (tmp_path / "hvisor.bin").write_bytes(b"no uImage")
+    assert read_inputs(MapInputs(place=place(tmp_path, moved))).memory.notes == ()
+
+
 def test_a_range_that_is_given_counts_before_the_elf(elf: Path) -> None:
     given = Range(0x500000, 0x4C00000)
     known = read_inputs(MapInputs(elf=elf, hypervisor=given, board_rs=BOARD, consts_rs=CONSTS))
@@ -119,6 +144,7 @@ def test_a_range_that_is_given_counts_before_the_elf(elf: Path) -> None:
 def test_a_source_tree_is_the_same_as_its_blob() -> None:
     blob, source = (read_inputs(MapInputs(**{kind: DATA / f"zone0.{kind}"})) for kind in ("dtb", "dts"))  # type: ignore[arg-type]
     assert [r.range for r in blob.memory.regions] == [r.range for r in source.memory.regions]
+    assert source.memory.of(Use.RESERVED)[0].source == f"{DATA / 'zone0.dts'}:4 /memreserve/"
     assert source.memory.of(Use.TREE_MEMORY)[0].source == f"{DATA / 'zone0.dts'}:10 /memory@200000"
     assert blob.facts.cells == source.facts.cells == (2, 2)
 
