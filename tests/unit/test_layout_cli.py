@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,3 +59,52 @@ def test_without_inputs_it_says_which_there_are() -> None:
     done = check()
     assert isinstance(done.exception, UsageError)
     assert "--board-rs" in done.exception.remedy
+
+
+GARBAGE = b"\x7fELF\xd0\x0d\xfe\xed{ /* pub const \xff = ;\n/ {"
+
+
+@pytest.mark.parametrize(
+    "option", ["--elf", "--uimage", "--linker-ld", "--dtb", "--dts", "--board-rs", "--consts-rs", "--zone-json"]
+)
+@pytest.mark.parametrize("form", ["text", "json", "sarif", "github"])
+def test_garbage_in_any_input_is_2_with_the_file_named_and_no_traceback(tmp_path: Path, option: str, form: str) -> None:
+    path = tmp_path / "garbage"
+    path.write_bytes(GARBAGE)
+    done = check(option, str(path), "--format", form)
+    assert isinstance(done.exception, SystemExit)
+    assert done.exit_code == 2
+    assert f"hvrig: {path}" in done.stderr
+    if form in ("json", "sarif"):
+        json.loads(done.stdout)
+
+
+def test_both_kinds_of_device_tree_at_once_are_refused() -> None:
+    done = check("--dtb", DTB, "--dts", str(DATA / "zone0.dts"))
+    assert isinstance(done.exception, UsageError)
+
+
+def test_folders_of_included_files(tmp_path: Path) -> None:
+    (tmp_path / "made-up").mkdir()
+    (tmp_path / "made-up" / "base.h").write_text("#define BASE 0x200000\n")
+    tree = tmp_path / "zone0.dts"
+    memory = 'memory@0 { device_type = "memory"; reg = <BASE 0x8000000>; };'
+    cells = "#address-cells = <1>; #size-cells = <1>;"
+    tree.write_text(f"/dts-v1/;\n#include <base.h>\n/ {{ {cells} {memory} }};\n")
+    inputs = ("--dts", str(tree), "--range", "0x500000-0x4ae6000")
+    assert check(*inputs).exit_code == 2
+    done = check(*inputs, "-I", str(tmp_path / "made-up"))
+    assert done.exit_code == 1
+    assert "hvisor@500000 { no-map; reg = <0x500000 0x4600000>; };" in done.stdout
+
+
+def test_the_linker_scripts_range_is_said_to_be_a_bound(tmp_path: Path) -> None:
+    script = tmp_path / "linker.ld"
+    script.write_text("SECTIONS { . = 0x500000; skernel = .; }")
+    done = check("--linker-ld", str(script), "--dtb", DTB, "--board-rs", BOARD, "--consts-rs", CONSTS)
+    assert done.exit_code == 1
+    assert "note: " in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "the hypervisor ends at 0x4900000 or later: a bound" in said
+    assert "with 4 MiB allowed for the static binary, whose size is not known: hvisor's ELF gives it" in said
+    assert "not checked: rules 1, 2, 3: The hypervisor ends at 0x4900000 or later" in said

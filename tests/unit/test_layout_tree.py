@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hvrig.cli import cli
 from hvrig.model.errors import UsageError
@@ -350,3 +352,31 @@ def test_json_is_the_verdicts_form(hvisor_tree: Path) -> None:
     first = said["boards"][0]["findings"][0]
     assert first["rule"] == "hypervisor-unreserved"
     assert first["mend"]["text"] == "hvisor@40400000 { no-map; reg = <0x0 0x40400000 0x0 0x4800000>; };"
+
+
+FILES = (
+    "src/consts.rs",
+    *(
+        f"platform/aarch64/oak/{name}"
+        for name in ("board.rs", "linker.ld", "image/dts/zone0.dts", "image/dts/made-up.h")
+    ),
+    "platform/aarch64/oak/configs/zone1-linux.json",
+)
+
+
+@given(file=st.sampled_from(FILES), at=st.floats(0, 1), cut=st.integers(0, 40), put=st.binary(max_size=12))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_file_is_an_error_or_another_layout(
+    hvisor_tree: Path, file: str, at: float, cut: int, put: bytes
+) -> None:
+    path = hvisor_tree / file
+    whole = path.read_bytes()
+    start = int(at * len(whole))
+    path.write_bytes(whole[:start] + put + whole[start + cut :])
+    try:
+        done = check("--hvisor-tree", str(hvisor_tree), "--board", "oak")
+    finally:
+        path.write_bytes(whole)
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code in (1, 2, 4)
+    assert done.exit_code != 2 or "platform/aarch64/oak/" in done.stderr or "consts.rs" in done.stderr

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvrig.layout.architecture import X86_64
-from hvrig.layout.inputs import MapInputs, read_text
+from hvrig.layout.inputs import MapInputs, read_bounded, read_text
 from hvrig.layout.zone_json import is_zone_config
 from hvrig.model.errors import UsageError
 
@@ -21,6 +21,7 @@ _ZONE0_NAMES = (
     re.compile(r".*zone[-_]?0(?!\d).*"),
     re.compile(r"(?:root[-_]?)?linux[-_]?[01]|root[-_]?linux"),
 )
+_MAKEFILE_BYTES = 1 << 20
 # `zone0_dtb := $(image_dir)/dts/zone0.dtb` of platform.mk, comments left out
 _ZONE0_DTB = re.compile(r"^[ \t]*zone0_dtb[ \t]*[:?]?=[ \t]*\S*?([^\s/]+)\.dtb[ \t]*(?:#.*)?$", re.MULTILINE)
 
@@ -88,7 +89,8 @@ def _zone0_trees(folder: Path) -> tuple[Sequence[Path], tuple[str, ...]]:
     """Zone 0's trees, the one that is built first; and a note where only a guess says so."""
     trees = {path.stem: path for path in sorted((folder / "image" / "dts").glob("*.dts"))}
     makefile = folder / "platform.mk"
-    built = _ZONE0_DTB.search(read_text(makefile)) if makefile.is_file() else None
+    text = read_bounded(makefile, _MAKEFILE_BYTES).decode("utf-8", "replace") if makefile.is_file() else ""
+    built = _ZONE0_DTB.search(text)
     first = [trees[built[1]]] if built is not None and built[1] in trees else []
     for pattern in _ZONE0_NAMES:
         first += [path for stem, path in trees.items() if pattern.fullmatch(stem) and path not in first]
