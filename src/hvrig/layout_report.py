@@ -49,14 +49,12 @@ class Checked:
 
 
 def to_text(checked: Checked) -> str:
-    """The findings with their mends, what was not checked, then a line a board that says what it came to."""
-    lines: list[str] = []
+    """The findings with their mends, what was not checked, then a line a board that says what it came to.
+
+    Of several boards, what was not checked is told once for all boards that lack the same.
+    """
     several = len(checked.reports) + len(checked.unreadable) > 1
-    for report in checked.reports:
-        part = list(_report_lines(report))
-        if several and part:
-            lines += [report.board, "=" * len(report.board)]
-        lines += part + ([""] if several and part else [])
+    lines = list(_several_lines(checked) if several else _lines_of_all(checked))
     lines += [_summary(report) for report in checked.reports]
     lines += [f"{failed.board}: cannot be read" for failed in checked.unreadable]
     if several:
@@ -112,14 +110,43 @@ def _is_in_file(stretch: Stretch) -> bool:
     return where.line is not None or bool(where.node)
 
 
-def _report_lines(report: LayoutReport) -> Iterator[str]:
+def _lines_of_all(checked: Checked) -> Iterator[str]:
+    for report in checked.reports:
+        yield from _findings(report)
+        yield from _notes(report)
+        for why, remedy, rules in _unchecked(report):
+            yield from _wrapped(f"not checked: {_named(rules)}: ", f"{why} {remedy}")
+
+
+def _several_lines(checked: Checked) -> Iterator[str]:
+    for report in checked.reports:
+        if report.findings:
+            yield report.board
+            yield "=" * len(report.board)
+            yield from _findings(report)
+            yield from _notes(report)
+            yield ""
+    lacking: dict[tuple[tuple[Rule, ...], str], dict[str, str]] = {}
+    for report in checked.reports:
+        for why, remedy, rules in _unchecked(report):
+            lacking.setdefault((tuple(rules), remedy), {}).setdefault(report.board, why)
+    for (together, remedy), boards in lacking.items():
+        first, why = next(iter(boards.items()))
+        of = f"{len(boards)} boards, {first} for one: " if len(boards) > 1 else f"{first}: "
+        yield from _wrapped(f"not checked: {_named(list(together))}, of {of}", f"{why} {remedy}")
+    if lacking:
+        yield ""
+
+
+def _findings(report: LayoutReport) -> Iterator[str]:
     for finding in report.findings:
         yield from _finding(finding)
         yield ""
+
+
+def _notes(report: LayoutReport) -> Iterator[str]:
     for note in report.memory.notes:
         yield from _wrapped("note: ", note)
-    for why, remedy, rules in _unchecked(report):
-        yield from _wrapped(f"not checked: {_named(rules)}: ", f"{why} {remedy}")
 
 
 def _finding(finding: LayoutFinding) -> Iterator[str]:
@@ -188,7 +215,8 @@ def _total(checked: Checked) -> str:
         (statuses.count(0), "clean"),
         (len(checked.unreadable), "not readable"),
     )
-    return f"{len(statuses) + len(checked.unreadable)} boards: " + ", ".join(f"{n} {what}" for n, what in counts if n)
+    said = ", ".join(f"{n} {what}" for n, what in counts if n)
+    return f"{len(statuses) + len(checked.unreadable)} boards: {said}; --board ARCH/NAME shows one with all its notes"
 
 
 def _report_fields(report: LayoutReport) -> Mapping[str, object]:

@@ -90,6 +90,8 @@ def test_the_other_order_leaves_the_other_half(x3300: Path) -> None:
     _, found = check(*inputs)
     assert [finding["number"] for finding in found] == [1, 2, 4]
     assert "the first touch is a fault" in found[0]["consequence"]
+    assert found[2]["wrong"] == [{"start": "0x4ae6000", "end": "0x4b00000"}]
+    assert found[2]["mend"]["text"] == found[0]["mend"]["text"], "what lies behind the hypervisor goes with it"
     put_into_tree(x3300 / "zone0.dts", found[1])
     assert check(*inputs) == (4, [])
 

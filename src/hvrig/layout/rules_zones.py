@@ -21,6 +21,7 @@ from hvrig.layout.rule_parts import (
     shown,
     stretch_of,
 )
+from hvrig.layout.rules_hypervisor import reserve_mend
 from hvrig.layout.zone_memory import handed_out, pieces, seen_at, zones_with
 from hvrig.model.layout import LayoutFinding, Mend, Rule, Unchecked
 from hvrig.model.memory import Range
@@ -43,8 +44,11 @@ class _Configuration:
         return tuple(region for region in self.regions if region.use in uses)
 
 
-def unmapped_memory(memory: MemoryMap, _facts: BoardFacts) -> Outcome:
-    """Rule 4: what a device tree gives its kernel, stage 2 maps. The hypervisor's own memory is rule 1's."""
+def unmapped_memory(memory: MemoryMap, facts: BoardFacts) -> Outcome:
+    """Rule 4: what a device tree gives its kernel, stage 2 maps. The hypervisor's own memory is rule 1's.
+
+    What lies behind the hypervisor, within the whole blocks that its reservation should have, goes with it.
+    """
     rule = Rule.UNMAPPED_MEMORY
     if not memory.of(Use.ZONE_RAM, zone=ROOT_ZONE):
         return not_checked(rule, "Zone 0's regions are not known.", REGIONS_REMEDY)
@@ -57,17 +61,23 @@ def unmapped_memory(memory: MemoryMap, _facts: BoardFacts) -> Outcome:
         if not ram:
             unchecked.append(Unchecked(rule, f"Zone {zone}'s regions are not known.", REGIONS_REMEDY))
             continue
-        own = seen_at(memory, zone, memory.hypervisor.range) if memory.hypervisor is not None else ()
+        hypervisor = memory.hypervisor.range if memory.hypervisor is not None else Range(0, 0)
+        own = seen_at(memory, zone, hypervisor)
         wrong = minus(handed_out(memory, zone), [*(region.guest for region in ram), *own])
-        if wrong:
-            findings.append(_unmapped(memory, zone, wrong, ram))
+        behind = minus(seen_at(memory, zone, facts.reserved(hypervisor)), own) if own else ()
+        if with_hypervisor := common(wrong, behind):
+            banks = overlapping(memory.of(Use.TREE_MEMORY, zone=zone), with_hypervisor)
+            mend = reserve_mend(memory, facts, hypervisor, zone, file_of(banks[0].source))
+            findings.append(_unmapped(memory, zone, with_hypervisor, ram, mend))
+        if elsewhere := minus(wrong, behind):
+            findings.append(_unmapped(memory, zone, elsewhere, ram))
     return Outcome(rule, True, tuple(findings), tuple(unchecked))
 
 
-def _unmapped(memory: MemoryMap, zone: int, wrong: Addresses, ram: tuple[Region, ...]) -> LayoutFinding:
+def _unmapped(
+    memory: MemoryMap, zone: int, wrong: Addresses, ram: tuple[Region, ...], mend: Mend | None = None
+) -> LayoutFinding:
     banks = overlapping(memory.of(Use.TREE_MEMORY, zone=zone), wrong)
-    others = (region.range for region in memory.of(Use.ZONE_RAM) if region.zone != zone)
-    pasteable = all(region.guest == region.range for region in ram) and not common(wrong, others)
     return LayoutFinding(
         Rule.UNMAPPED_MEMORY,
         f"Zone {zone}'s device tree gives its kernel {format_size(total(wrong))} that no RAM region of the zone has: "
@@ -75,19 +85,26 @@ def _unmapped(memory: MemoryMap, zone: int, wrong: Addresses, ram: tuple[Region,
         (*map(stretch_of, banks), *map(stretch_of, _beside(ram, wrong))),
         wrong,
         "The first touch is a fault that the hypervisor takes for an access to no device: the zone stops.",
-        Mend(
-            "Add these addresses to the zone's regions, if they are its own memory; else take them out of the device "
-            "tree's memory, or reserve them with no-map.",
-            "\n".join(entries(ram[0], (part,)) for part in wrong),
-            file_of(ram[0].source),
-        )
-        if pasteable
-        else Mend(
+        mend or _unmapped_mend(memory, zone, wrong, ram, banks),
+        zone,
+    )
+
+
+def _unmapped_mend(
+    memory: MemoryMap, zone: int, wrong: Addresses, ram: tuple[Region, ...], banks: tuple[Region, ...]
+) -> Mend:
+    others = (region.range for region in memory.of(Use.ZONE_RAM) if region.zone != zone)
+    if not all(region.guest == region.range for region in ram) or common(wrong, others):
+        return Mend(
             "Take these addresses out of the device tree's memory, or reserve them with no-map.",
             "",
             file_of(banks[0].source),
-        ),
-        zone,
+        )
+    return Mend(
+        "Add these addresses to the zone's regions, if they are its own memory; else take them out of the device "
+        "tree's memory, or reserve them with no-map.",
+        "\n".join(entries(ram[0], (part,)) for part in wrong),
+        file_of(ram[0].source),
     )
 
 

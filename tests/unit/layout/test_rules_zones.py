@@ -31,6 +31,16 @@ def test_memory_that_no_region_has_is_to_be_added_or_taken_out() -> None:
     assert [stretch.name for stretch in found.stretches] == ["memory@50000000", "RAM"]
 
 
+def test_what_lies_behind_the_hypervisor_is_to_be_reserved_with_it() -> None:
+    """The grid's last block of the hypervisor, and memory far from it, are two findings."""
+    bank = Region("memory@40000000", Use.TREE_MEMORY, Range(0x40000000, 0x60000000), "z.dts /memory", zone=0)
+    near, far = findings(Rule.UNMAPPED_MEMORY, bank, region(0x40000000, 0x40400000), region(0x44A00000, 0x50000000))
+    assert (near.wrong, far.wrong) == ((Range(0x449E6000, 0x44A00000),), (Range(0x50000000, 0x60000000),))
+    assert near.mend.text == "hvisor@40400000 { no-map; reg = <0x0 0x40400000 0x0 0x4600000>; };"
+    assert near.mend.file == "z.dts"
+    assert "HvConfigMemoryRegion" in far.mend.text
+
+
 def test_memory_of_another_zone_is_not_to_be_added() -> None:
     (found,) = findings(
         Rule.UNMAPPED_MEMORY, BANK, region(0x50000000, 0xA0000000), region(0xA0000000, 0xC0000000, zone=1)
