@@ -122,7 +122,7 @@ def write_tree(root: Path, devices: int = 150) -> None:
         dts = folder / "image" / "dts"
         dts.mkdir(parents=True)
         (dts / board.tree).write_text(zone0_dts(board, devices))
-        (dts / "zone1-linux.dts").write_text("/dts-v1/;\n/ { };\n")
+        (dts / "zone1-linux.dts").write_text(zone1_dts(board))
         if board.includes:
             (dts / "made-up.h").write_text(f"#define BASE {board.base:#x}\n#define SIZE {RAM:#x}\n")
         if board.makefile:
@@ -225,10 +225,29 @@ def zone_json(board: MadeUpBoard) -> str:
         "zone_id": 1,
         "memory_regions": [region, virtio],
         "kernel_filepath": "./Image",
+        "dtb_filepath": "./zone1-linux.dtb",
+        "dtb_load_paddr": hex(start),
         "kernel_load_paddr": hex(start + 0x40_0000),
         "arch_config": {},
     }
     return json.dumps(zone, indent="\t") + "\n"
+
+
+def zone1_dts(board: MadeUpBoard) -> str:
+    """Zone 1's device tree."""
+    start, end = board.zone1
+    return f"""/dts-v1/;
+
+/ {{
+\t#address-cells = <2>;
+\t#size-cells = <2>;
+
+\tmemory@{start:x} {{
+\t\tdevice_type = "memory";
+\t\treg = <{start >> 32:#x} {start & 0xFFFF_FFFF:#x} 0x0 {end - start:#x}>;
+\t}};
+}};
+"""
 
 
 def zone0_dts(board: MadeUpBoard, devices: int) -> str:

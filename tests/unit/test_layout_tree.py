@@ -258,6 +258,21 @@ def test_each_rule_broken(hvisor_tree: Path, edits: list[Edit], expected: list[t
     ]
 
 
+def test_another_zones_tree_gives_more_than_its_configuration(hvisor_tree: Path) -> None:
+    """Each alternative is looked at with the tree that it names: of two, only one is wrong."""
+    birch = hvisor_tree / "platform" / BIRCH
+    replace("configs/zone1-linux.json", '"0x10000000"', '"0xf000000"')(birch)
+    done = check("--hvisor-tree", str(hvisor_tree), "--board", BIRCH, "--format", "json")
+    (found,) = json.loads(done.stdout)["boards"][0]["findings"]
+    assert (found["number"], found["zone"]) == (4, 1)
+    assert found["wrong"] == [{"start": "0x8f000000", "end": "0x90000000"}]
+    assert [stretch["file"].rpartition("/")[2] for stretch in found["stretches"]] == [
+        "zone1-linux.dts",
+        "zone1-linux.json",
+    ]
+    assert found["mend"]["file"].endswith("zone1-linux.dts"), "zone 0 has these addresses, too"
+
+
 def test_one_cell_addresses(hvisor_tree: Path) -> None:
     replace("image/dts/zone0.dts", "0x4800000>", "0x400000>")(hvisor_tree / "platform" / "aarch64" / "maple")
     done = check("--hvisor-tree", str(hvisor_tree), "--board", "maple")

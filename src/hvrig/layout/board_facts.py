@@ -8,7 +8,7 @@ from hvrig.layout.device_tree import DeviceTree
 from hvrig.layout.reservation import Reservation, reserved_range
 from hvrig.model.layout import Stretch, Unchecked
 from hvrig.model.memory import Range
-from hvrig.model.memory_map import Region
+from hvrig.model.memory_map import MemoryMap, Region
 
 # Where only a lower bound of the hypervisor's end is known, a reservation gets this much on top, for the static binary.
 # hvisor's is 1.9 MiB on the sysoul-x3300, with a heap of 1 MiB in it.
@@ -50,6 +50,7 @@ class BoardFacts:
     has_reserved_memory: whether that tree has /reserved-memory, so that a node can be put into it.
     reserved_memory_fault: why Linux ignores all of that tree's /reserved-memory; ignored: the reservations in it.
     has_device_tree: False where zone 0's kernel gets none (x86_64), and takes the zone's RAM regions for its memory.
+    zone_trees: other zones' configurations with their own device trees, a map each.
     all_zones: whether the map has every zone that runs on the board.
     hypervisor_exact: False where the map's hypervisor ends at the earliest possible address.
     missing: what the inputs already know to be uncheckable.
@@ -63,6 +64,7 @@ class BoardFacts:
     reserved_memory_fault: str = ""
     ignored: tuple[Region, ...] = ()
     has_device_tree: bool = True
+    zone_trees: tuple[MemoryMap, ...] = ()
     all_zones: bool = False
     hypervisor_exact: bool = True
     missing: tuple[Unchecked, ...] = ()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hvrig.layout.architecture import X86_64
 from hvrig.layout.inputs import MapInputs, read_bounded, read_text
-from hvrig.layout.zone_json import is_zone_config
+from hvrig.layout.zone_json import device_tree_name, is_zone_config
 from hvrig.model.errors import UsageError
 
 # Zone 0's tree is called zone0.dts on most boards; on others its name only contains that, or it is the first Linux's.
@@ -68,12 +68,15 @@ def files_of(root: Path, name: str) -> tuple[BoardFiles, ...]:
     """The files of a board, once for each of zone 0's trees. Raises UsageError for what cannot be read."""
     folder = root / "platform" / name
     consts, linker = root / "src" / "consts.rs", folder / "linker.ld"
-    configs = sorted((folder / "configs").glob("*.json"))
+    configs = {config: read_text(config) for config in sorted((folder / "configs").glob("*.json"))}
+    zones = tuple(config for config, text in configs.items() if is_zone_config(text))
+    dts = {config: folder / "image" / "dts" / f"{device_tree_name(configs[config])}.dts" for config in zones}
     inputs = MapInputs(
         board_rs=folder / "board.rs",
         consts_rs=consts if consts.is_file() else None,
         linker_ld=linker if linker.is_file() else None,
-        zone_json=tuple(config for config in configs if is_zone_config(read_text(config))),
+        zone_json=zones,
+        zone_trees=tuple((config, tree) for config, tree in dts.items() if tree.is_file()),
         all_zones=True,
     )
     trees, notes = _zone0_trees(folder)

@@ -18,7 +18,7 @@ from hvrig.layout.linker_script import read_linked_start
 from hvrig.layout.place import HYPERVISOR, KERNEL, ROOT_TREE, image_for, loads_without_size, place_map
 from hvrig.layout.rust_source import Constants, RustSource
 from hvrig.layout.uimage import is_uimage, read_uimage
-from hvrig.layout.zone_json import read_zone_config
+from hvrig.layout.zone_json import ZoneConfig, read_zone_config
 from hvrig.model.errors import UsageError
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap, Region, Use
@@ -40,6 +40,7 @@ class MapInputs:
 
     dts: a device tree's source, with `includes`, folders of what it includes; not beside `dtb`. Without either, the
     place's image of zone 0's tree is taken.
+    zone_trees: the sources of the device trees of zones in `zone_json`, by that file.
     hypervisor: its range, where only that is known. all_zones: whether the inputs have every zone of the board.
     """
 
@@ -52,6 +53,7 @@ class MapInputs:
     board_rs: Path | None = None
     consts_rs: Path | None = None
     zone_json: tuple[Path, ...] = ()
+    zone_trees: tuple[tuple[Path, Path], ...] = ()
     place: Place | None = None
     hypervisor: Range | None = None
     all_zones: bool = False
@@ -106,6 +108,7 @@ def read_inputs(inputs: MapInputs) -> Known:
         physical_memory=board.physical_memory if board is not None else None,
         controllers=None if controllers is None else (*controllers, *(c for zone in zones for c in zone.controllers)),
         loads=(*loads, *(load for zone in zones for load in zone.loads)),
+        zone_trees=tuple(_zone_trees(inputs, zones)),
         has_device_tree=read is not None or architecture != X86_64,
         all_zones=inputs.all_zones,
         hypervisor_exact=exact,
@@ -170,15 +173,27 @@ def _read_tree(inputs: MapInputs) -> _Tree | None:
     if inputs.dtb is not None:
         return _tree_of_blob(inputs.dtb)
     if inputs.dts is not None:
-        source = read_bounded(inputs.dts, _BLOB_BYTES)
-        compiled = compile_device_tree(source, inputs.dts, inputs.includes)
-        tree = read_device_tree(compiled.blob, str(inputs.dts), lines=compiled.lines)
-        return _Tree(tree, len(compiled.blob), inputs.dts)
+        return _tree_of_source(inputs.dts, inputs.includes, zone=0)
     if inputs.place is not None:
         name = image_for(inputs.place, ROOT_TREE)
         if name is not None and inputs.place.images[name].path.is_file():
             return _tree_of_blob(inputs.place.images[name].path)
     return None
+
+
+def _zone_trees(inputs: MapInputs, zones: tuple[ZoneConfig, ...]) -> Iterator[MemoryMap]:
+    configurations = dict(zip(inputs.zone_json, zones, strict=True))
+    for config, dts in inputs.zone_trees:
+        if config in configurations:
+            zone = configurations[config]
+            tree = _tree_of_source(dts, inputs.includes, zone.zone).tree
+            yield MemoryMap(zone.regions) + tree.map
+
+
+def _tree_of_source(path: Path, includes: tuple[Path, ...], zone: int) -> _Tree:
+    compiled = compile_device_tree(read_bounded(path, _BLOB_BYTES), path, includes)
+    tree = read_device_tree(compiled.blob, str(path), zone, compiled.lines)
+    return _Tree(tree, len(compiled.blob), path)
 
 
 def _tree_of_blob(path: Path) -> _Tree:

@@ -50,12 +50,14 @@ def unmapped_memory(memory: MemoryMap, facts: BoardFacts) -> Outcome:
     What lies behind the hypervisor, within the whole blocks that its reservation should have, goes with it.
     """
     rule = Rule.UNMAPPED_MEMORY
-    if not memory.of(Use.ZONE_RAM, zone=ROOT_ZONE):
-        return not_checked(rule, "Zone 0's regions are not known.", REGIONS_REMEDY)
-    if not memory.of(Use.TREE_MEMORY, zone=ROOT_ZONE):
-        return not_checked(rule, "The memory that zone 0's device tree gives is not known.", TREE_REMEDY)
-    findings: list[LayoutFinding] = []
+    findings = [finding for one in facts.zone_trees for finding in _unmapped_of_zone(one, memory)]
     unchecked: list[Unchecked] = []
+    if not memory.of(Use.ZONE_RAM, zone=ROOT_ZONE):
+        unchecked.append(Unchecked(rule, "Zone 0's regions are not known.", REGIONS_REMEDY))
+    elif not memory.of(Use.TREE_MEMORY, zone=ROOT_ZONE):
+        unchecked.append(Unchecked(rule, "The memory that zone 0's device tree gives is not known.", TREE_REMEDY))
+    if unchecked:
+        return Outcome(rule, bool(facts.zone_trees), tuple(findings), tuple(unchecked))
     for zone in zones_with(memory, Use.TREE_MEMORY):
         ram = memory.of(Use.ZONE_RAM, zone=zone)
         if not ram:
@@ -72,6 +74,16 @@ def unmapped_memory(memory: MemoryMap, facts: BoardFacts) -> Outcome:
         if elsewhere := minus(wrong, behind):
             findings.append(_unmapped(memory, zone, elsewhere, ram))
     return Outcome(rule, True, tuple(findings), tuple(unchecked))
+
+
+def _unmapped_of_zone(one: MemoryMap, everything: MemoryMap) -> Iterator[LayoutFinding]:
+    """The same for another zone by itself: one of its configurations, with the tree that goes with it."""
+    for zone in zones_with(one, Use.TREE_MEMORY):
+        ram = one.of(Use.ZONE_RAM, zone=zone)
+        wrong = minus(handed_out(one, zone), (region.guest for region in ram))
+        if wrong and ram:
+            banks = overlapping(one.of(Use.TREE_MEMORY, zone=zone), wrong)
+            yield _unmapped(one, zone, wrong, ram, _unmapped_mend(everything, zone, wrong, ram, banks))
 
 
 def _unmapped(

@@ -50,6 +50,18 @@ def is_zone_config(text: str) -> bool:
     return isinstance(data, dict) and "memory_regions" in data
 
 
+def device_tree_name(text: str) -> str | None:
+    """The name of the zone's device tree, without folder and suffix; None where a configuration names none."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    named = data.get("dtb_filepath") if isinstance(data, dict) else None
+    if not isinstance(named, str) or not named.endswith(".dtb"):
+        return None
+    return named.rpartition("/")[2].removesuffix(".dtb")
+
+
 def read_zone_config(text: str, name: str) -> ZoneConfig:
     """The configuration in `text`; `name` is the file's. Raises UsageError, naming file and line."""
     try:

@@ -92,3 +92,11 @@ def test_zones_configurations_and_not_virtios(root: Path) -> None:
     assert inputs.zone_json == (folder / "configs" / "zone1-a.json", folder / "configs" / "zone1-b.json")
     assert inputs.linker_ld is None
     assert inputs.consts_rs == root / "src" / "consts.rs"
+
+
+def test_the_trees_that_zones_configurations_name(root: Path) -> None:
+    folder = board(root, "aarch64/a", "zone0.dts", "zone1-linux.dts")
+    for name, tree in (("a", "./zone1-linux.dtb"), ("b", "/root/zone1-rtos.dtb"), ("c", ""), ("d", "zone1-linux")):
+        (folder / "configs" / f"{name}.json").write_text(f'{{"memory_regions": [], "dtb_filepath": "{tree}"}}')
+    (found,) = files_of(root, "aarch64/a")
+    assert found.inputs.zone_trees == ((folder / "configs" / "a.json", folder / "image" / "dts" / "zone1-linux.dts"),)

@@ -125,3 +125,17 @@ def test_where_the_interrupt_controller_is_may_not_be_known() -> None:
         report = check("b", MemoryMap((root,)), BoardFacts(controllers=controllers))
         assert Rule.REGION_CONFLICT in report.checked
         assert (Rule.REGION_CONFLICT not in {one.rule for one in report.unchecked}) is known
+
+
+def test_another_zones_tree_is_looked_at_without_zone_0s() -> None:
+    ram = region(0x50000000, 0x60000000, zone=1)
+    bank = Region("memory", Use.TREE_MEMORY, Range(0x50000000, 0x61000000), "z1.dts:3 /memory", zone=1)
+    held = Region("held", Use.RESERVED, Range(0x60800000, 0x61000000), "z1.dts:9 /reserved-memory/held", zone=1)
+    facts = BoardFacts(zone_trees=(MemoryMap((ram, bank, held)),))
+    report = check("b", MemoryMap((HYPERVISOR, ram)), facts)
+    (found,) = report.findings
+    assert (found.rule, found.zone, found.wrong) == (Rule.UNMAPPED_MEMORY, 1, (Range(0x60000000, 0x60800000),))
+    assert '"physical_start": "0x60000000"' in found.mend.text
+    assert found.mend.file == "zone1.json"
+    assert Rule.UNMAPPED_MEMORY in report.checked
+    assert "Zone 0's regions are not known." in {one.why for one in report.unchecked if one.rule is found.rule}
