@@ -33,6 +33,7 @@ from hvrig.model.run import (
     DEFAULT_PLACES,
     EXIT_INTERRUPTED,
     RunOptions,
+    split_images,
     split_ladder,
 )
 from hvrig.pipeline import prepare_place, run_gate
@@ -69,6 +70,14 @@ def cli() -> None:
 )
 @_places_option
 @click.option("--ladder", help="memtester's sizes instead of the place's, such as 64M,128M.")
+@click.option(
+    "--image", "images", multiple=True, metavar="NAME=PATH", help="A local file instead of the place's image NAME."
+)
+@click.option(
+    "--board-rs",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="hvisor's board.rs of the build under test: the load addresses must be its.",
+)
 @click.option("--keep-on", is_flag=True, help="Leave the board powered when the run is over.")
 @click.option("--stress-anyway", is_flag=True, help="Run memtester even if the layout check has settled the matter.")
 @click.option(
@@ -91,6 +100,8 @@ def run(
     place: str,
     places: Path,
     ladder: str | None,
+    images: tuple[str, ...],
+    board_rs: Path | None,
     keep_on: bool,
     stress_anyway: bool,
     wait_s: float,
@@ -107,6 +118,8 @@ def run(
         keep_on=keep_on,
         stress_anyway=stress_anyway,
         wait_s=wait_s,
+        images=split_images(images),
+        board_rs=board_rs,
     )
     with Terminal(RichConsole(stderr=as_json)) as observer:
         result = run_gate(prepare_place(options), options, observer)

@@ -8,7 +8,9 @@ it becomes a `Problem` of the evidence, and the judge says what it means.
 from __future__ import annotations
 
 import platform
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +31,9 @@ from hvrig.lab.labgrid_bench import LabgridBench
 from hvrig.lab.person import ask_person
 from hvrig.lab.places import load_place, with_rack
 from hvrig.layout.hypervisor import printed_map, with_printed
-from hvrig.layout.inputs import Known, MapInputs, place_only, read_inputs
+from hvrig.layout.inputs import Known, MapInputs, place_only, read_board_file, read_inputs
 from hvrig.layout.live import Answer, BoardAnswers, ask_board, check_live
+from hvrig.layout.load_addresses import compare_addresses
 from hvrig.layout.rules import check, nothing_checked
 from hvrig.model.bench import Acquisition, RackPorts
 from hvrig.model.deadline import Clock, Deadline
@@ -41,10 +44,13 @@ from hvrig.model.layout import LayoutReport, Look
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import Explanation, MemoryMap
 from hvrig.model.phase import Phase
-from hvrig.model.place import Place, RackSettings, UBootSettings
+from hvrig.model.place import OWN_HVISOR, Place, RackSettings, TftpSettings, UBootSettings
 from hvrig.model.progress import Event, FaultSeen, LayoutChecked, Observer, PhaseBegan, PhaseEnded, Step
-from hvrig.model.protocols import CommandResult, ConsoleTap
+from hvrig.model.protocols import CommandResult, ConsoleTap, TftpStage
 from hvrig.model.run import RunOptions
+from hvrig.own_hvisor import prepare
+from hvrig.provision.local_files import find_local_files, with_given
+from hvrig.provision.tftp_folder import TftpFolder, run_stem, staged_name
 from hvrig.report.junit import to_junit
 from hvrig.report.layout import layout_json
 from hvrig.report.narrator import Narrator
@@ -54,6 +60,7 @@ from hvrig.report.verdict_json import to_json_text
 from hvrig.verdict.judge import NO_FAULT_KINDS, judge
 from hvrig.virtual.images import ImageSet, default_cache, ensure_images
 from hvrig.virtual.labgrid_process import START_S, VirtualLab
+from hvrig.virtual.machine import VIRTUAL
 from hvrig.virtual.rack_process import Rack
 from hvrig.watch.watch import Watch
 
@@ -82,8 +89,13 @@ class FaultStoppedBoot(Exception):  # noqa: N818 - not an error of hvrig's: the 
 
 
 def prepare_place(options: RunOptions) -> Place:
-    """The checked place with the person's own ladder in it. Raises UsageError."""
-    place = load_place(options.places, options.place)
+    """The checked place with the person's own ladder and files in it. Raises UsageError."""
+    place = with_given(load_place(options.places, options.place), options.images)
+    if options.board_rs is not None:
+        if not options.board_rs.is_file():
+            raise UsageError(f"--board-rs: {options.board_rs} is not there.", "Give platform/ARCH/BOARD/board.rs.")
+        # The place's constants belong to its own board.rs; for another, its tree is looked at.
+        place = replace(place, hypervisor=replace(place.hypervisor, board_rs=options.board_rs, consts_rs=None))
     if options.keep_on and place.rack is not None:
         raise UsageError(
             f"--keep-on: the virtual board of place {options.place} is started for the run and ends with it.",
@@ -100,7 +112,8 @@ def prepare_place(options: RunOptions) -> Place:
 def _rack_images(rack: RackSettings, say: Callable[[str], None]) -> ImageSet:
     """The images that the virtual board boots from, its device tree among them. Raises LabError or UsageError."""
     images = ensure_images(default_cache(), say)
-    images.zone0_dtb(rack.reserved_bytes)
+    if rack.machine != OWN_HVISOR:
+        images.zone0_dtb(rack.reserved_bytes)
     return images
 
 
@@ -181,6 +194,9 @@ class Run:
         self._files: Known | None = None
         self._layout: dict[Look, LayoutReport] = {}
         self._only_looks = False
+        self._images: ImageSet | None = None
+        self._machine = VIRTUAL
+        self._files_found = self._staged = False
         self._closed = False
 
     # --- the bench -------------------------------------------------------------------------------------------
@@ -239,6 +255,58 @@ class Run:
     def _ask_person(self, request: str) -> None:
         ask_person(request, Deadline(self.place.deadlines.person_s), lambda text: self._observer(Step(text)))
 
+    def _find_files(self) -> None:
+        """Which files are booted, and whether this hypervisor looks for them where they will be loaded.
+
+        Before anything is acquired or switched on. Raises UsageError.
+        """
+        if self._files_found:
+            return
+        if self.place.rack is not None:
+            self._images = _rack_images(self.place.rack, lambda text: self._observer(Step(text)))
+            self.place = with_rack(self.place, self._images.folder)
+        self.place = find_local_files(self.place)
+        if self.place.rack is not None and self.place.rack.machine == OWN_HVISOR:
+            self._prepare_own_hvisor()
+        elif self.place.hypervisor.board_rs is not None:
+            self._observer(Step(require_load_addresses(self.place, self.place.hypervisor.board_rs)))
+        self._files_found = True
+
+    def _prepare_own_hvisor(self) -> None:
+        assert self._images is not None
+        built = self.place.hypervisor
+        board = read_board_file(built.board_rs, built.consts_rs) if built.board_rs is not None else None
+        own = prepare(self.place, board, self._images.uboot, self.folder)
+        self.place, self._machine = own.place, own.machine
+        for note in own.notes:
+            self._observer(Step(note))
+
+    def _stage(self, bench: LabgridBench) -> None:
+        """Put the images where the board's TFTP server finds them, under names of this run's own."""
+        if self._staged:
+            return
+        settings = None if self.place.uboot.loads_from_storage else self.place.tftp or bench.tftp
+        stage: TftpStage | None = TftpFolder(settings, self.started) if isinstance(settings, TftpSettings) else settings
+        if stage is not None:
+            self._stack.callback(self._unstage, stage)
+            stem = run_stem(self.started)
+            deadline = Deadline(self.place.deadlines.load_s)
+            self.place = replace(
+                self.place,
+                images={
+                    name: replace(image, remote=stage.put(staged_name(stem, name, image.path), image.path, deadline))
+                    for name, image in self.place.images.items()
+                },
+            )
+            self._observer(Step(f"{len(self.place.images)} images given to the TFTP server as {stem}-*"))
+        self._staged = True
+
+    def _unstage(self, stage: TftpStage) -> None:
+        try:
+            stage.remove()
+        except LabError as failure:  # what was seen of the board stands all the same
+            self._observer(Step(str(failure)))
+
     def _leave_bench(self, bench: LabgridBench) -> None:
         try:
             bench.__exit__(None, None, None)
@@ -258,16 +326,17 @@ class Run:
         rack_settings = self.place.rack
         if rack_settings is None:
             return None, ""
-        images = _rack_images(rack_settings, lambda text: self._observer(Step(text)))
-        self.place = with_rack(self.place, images.folder)
+        images = self._images
+        assert images is not None, "the files are found before the rack is started"
+        tftp = Path(tempfile.mkdtemp(prefix="hvrig-tftp-"))
+        self._stack.callback(shutil.rmtree, tftp, ignore_errors=True)
+        self.place = replace(self.place, tftp=TftpSettings(folder=tftp))
         if rack_settings.labgrid:
-            lab = VirtualLab(
-                uboot=images.uboot, tftp=images.tftp, places=[LAB_PLACE], log=self._store.folder / "rack.log"
-            )
+            lab = VirtualLab(uboot=images.uboot, tftp=tftp, places=[LAB_PLACE], log=self._store.folder / "rack.log")
             self._stack.callback(lab.stop)
             self._observer(Step("starting a labgrid coordinator, an exporter and a virtual board"))
             return None, lab.start(Deadline(START_S)).coordinator
-        rack = Rack(uboot=images.uboot, tftp=images.tftp, log=self._store.folder / "rack.log")
+        rack = Rack(uboot=images.uboot, tftp=tftp, log=self._store.folder / "rack.log", machine=self._machine)
         self._stack.callback(rack.stop)
         endpoints = rack.start(Deadline(self.place.deadlines.power_s))
         return RackPorts(endpoints.outlet_port, endpoints.uart_port, endpoints.ssh_port), ""
@@ -437,10 +506,11 @@ class Run:
             self._boot()
 
     def _boot(self) -> None:
+        self._find_files()
         bench = self._open_bench()
         self.entered(Phase.POWER)
         console = self._open_console(bench)
-        require_local_files(self.place)
+        self._stage(bench)
         deadlines = self.place.deadlines
         bench.power.off(Deadline(deadlines.power_s))
         if console.offset:
@@ -742,15 +812,24 @@ def _signals_wait() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def require_local_files(place: Place) -> None:
-    """Raise UsageError, before anybody waits for a board, that names every local file that is not there."""
-    wanted = {f"images.{name}.path": image.path for name, image in place.images.items()} | {"ssh.key": place.ssh.key}
-    missing = [f"{setting}: {path}" for setting, path in wanted.items() if not path.is_file()]
-    if missing:
+def require_load_addresses(place: Place, board_rs: Path) -> str:
+    """What comparing the place's load addresses with a board.rs came to, for a person.
+
+    Raises UsageError where they disagree: hvisor would enter a kernel that is not there, and be blamed for it.
+    """
+    if not board_rs.is_file():
+        return f"load addresses not compared: {board_rs} is not there"
+    compared = compare_addresses(place, read_board_file(board_rs, place.hypervisor.consts_rs))
+    if compared.wrong:
         raise UsageError(
-            f"Local files of place {place.name} are missing: {'; '.join(missing)}.",
-            "Build or copy them there, or mend the paths in the places file.",
+            f"Place {place.name} does not load its images where this hvisor looks for them: "
+            f"{'; '.join(map(str, compared.wrong))}.",
+            "Mend the addresses under images in the places file, or give the board.rs that this hvisor.bin was built "
+            "with (--board-rs).",
         )
+    agreed = ", ".join(f"{name} {address:#x}" for name, address in compared.agreed.items())
+    said = f"load addresses as in {board_rs}: {agreed}" if agreed else f"{board_rs}: no load address to compare"
+    return "; ".join([said, *compared.notes])
 
 
 def problem_of(error: BaseException, phase: Phase | None) -> Problem:

@@ -25,7 +25,7 @@ from hvrig.model.layout import LayoutReport
 from hvrig.model.place import Place
 from hvrig.model.progress import Event, Observer
 from hvrig.model.protocols import CommandResult
-from hvrig.model.run import DEFAULT_PLACE, DEFAULT_PLACES, EXIT_INTERRUPTED, RunOptions, split_ladder
+from hvrig.model.run import DEFAULT_PLACE, DEFAULT_PLACES, EXIT_INTERRUPTED, RunOptions, split_images, split_ladder
 
 if TYPE_CHECKING:
     from hvrig.pipeline import Run  # at run time when a board is needed: other sessions do not pay for labgrid
@@ -42,6 +42,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--place", help="The place to run on (default: HVRIG_PLACE, else virtual).")
     group.addoption("--places", help="The labgrid environment that describes the places (default: lab/places.yaml).")
     group.addoption("--ladder", help="memtester's sizes instead of the place's, such as 64M,128M.")
+    group.addoption(
+        "--image",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="A local file instead of the place's image NAME.",
+    )
+    group.addoption("--board-rs", type=Path, help="hvisor's board.rs of the build under test.")
     group.addoption("--artifacts", default="artifacts", help="Where the folder with the run's evidence is made.")
     group.addoption("--wait", type=float, default=0.0, help="Seconds to queue for a place that somebody else has.")
     group.addoption("--keep-on", action="store_true", help="Leave the board powered when the session is over.")
@@ -206,6 +214,10 @@ class HilSession:
 
         option = self._config.getoption
         ladder = option("--ladder")
+        try:
+            images = split_images(option("--image"))
+        except UsageError as error:
+            pytest.exit(str(error), returncode=2)
         options = RunOptions(
             places=Path(option("--places") or os.environ.get("HVRIG_PLACES") or self._config.rootpath / DEFAULT_PLACES),
             place=option("--place") or os.environ.get("HVRIG_PLACE") or DEFAULT_PLACE,
@@ -214,6 +226,8 @@ class HilSession:
             keep_on=option("--keep-on"),
             stress_anyway=option("--stress-anyway"),
             wait_s=option("--wait"),
+            images=images,
+            board_rs=option("--board-rs"),
         )
         capture = self._config.pluginmanager.getplugin("capturemanager")
         assert isinstance(capture, CaptureManager)

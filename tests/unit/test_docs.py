@@ -21,6 +21,8 @@ SECTIONS = {
     "deadlines": place.DeadlineSettings,
     "lab": place.LabSettings,
     "rack": place.RackSettings,
+    "tftp": place.TftpSettings,
+    "zones": place.ZoneSettings,
 }
 
 

@@ -17,8 +17,8 @@ from hvrig.model.finding import Finding, Mark, Milestone, Origin
 from hvrig.model.layout import Look
 from hvrig.model.phase import Phase
 from hvrig.model.protocols import CommandResult, RunningCommand
-from hvrig.model.run import RunOptions, split_ladder
-from hvrig.pipeline import FINDINGS_KEPT, Run, phases_with_spl, prepare_place, problem_of, require_local_files
+from hvrig.model.run import RunOptions, split_images, split_ladder
+from hvrig.pipeline import FINDINGS_KEPT, Run, phases_with_spl, prepare_place, problem_of, require_load_addresses
 
 PLACES = Path(__file__).parents[2] / "lab" / "places.yaml"
 
@@ -61,16 +61,66 @@ def test_a_board_that_stays_in_spl_was_never_in_u_boot() -> None:
     assert phases_with_spl(phases, [Milestone(Mark.SPL, 10, 1.5)]) == (PhaseRecord(Phase.SPL, 1.0, None, 0),)
 
 
-def test_local_files_that_are_missing_are_all_named(tmp_path: Path) -> None:
-    place = with_rack(load_place(PLACES, "virtual"), tmp_path)
-    (tmp_path / "tftp").mkdir()
-    for name in ("Image", "initrd.gz", "board.dtb"):
-        (tmp_path / "tftp" / name).write_bytes(b"")
-    with pytest.raises(UsageError) as missing:
-        require_local_files(place)
-    for part in ("images.hvisor.path", "hvisor.bin", "images.zone0_dtb.path", "ssh.key"):
-        assert part in missing.value.message
-    assert "images.kernel" not in missing.value.message
+BOARD_RS = """
+pub const ROOT_ZONE_DTB_ADDR: u64 = 0x4f00_0000;
+pub const ROOT_ZONE_KERNEL_ADDR: u64 = 0x5040_0000;
+pub const ROOT_ZONE_MEMORY_REGIONS: &[HvConfigMemoryRegion] = &[];
+"""
+
+
+def test_load_addresses_that_agree_are_said(tmp_path: Path) -> None:
+    board_rs = tmp_path / "board.rs"
+    board_rs.write_text(BOARD_RS)
+    said = require_load_addresses(load_place(PLACES, "virtual"), board_rs)
+    assert said == f"load addresses as in {board_rs}: kernel 0x50400000, zone0_dtb 0x4f000000"
+
+
+def test_load_addresses_that_disagree_are_the_persons_turn(tmp_path: Path) -> None:
+    board_rs = tmp_path / "board.rs"
+    board_rs.write_text(BOARD_RS.replace("0x5040_0000", "0x2040_0000"))
+    with pytest.raises(UsageError) as raised:
+        require_load_addresses(load_place(PLACES, "virtual"), board_rs)
+    for part in ("kernel is loaded at 0x50400000", "ROOT_ZONE_KERNEL_ADDR is 0x20400000", f"{board_rs}:3"):
+        assert part in raised.value.message
+    assert "zone0_dtb" not in raised.value.message
+
+
+def test_a_board_rs_without_addresses_says_what_was_not_compared(tmp_path: Path) -> None:
+    board_rs = tmp_path / "board.rs"
+    board_rs.write_text("pub const ROOT_ZONE_MEMORY_REGIONS: &[HvConfigMemoryRegion] = &[];")
+    said = require_load_addresses(load_place(PLACES, "virtual"), board_rs)
+    assert (
+        said == f"{board_rs}: no load address to compare; it has no ROOT_ZONE_KERNEL_ADDR; it has no ROOT_ZONE_DTB_ADDR"
+    )
+    assert "not compared" in require_load_addresses(load_place(PLACES, "virtual"), tmp_path / "none.rs")
+
+
+def test_files_of_the_run_take_the_places_place(tmp_path: Path) -> None:
+    (tmp_path / "b.rs").touch()
+    options = RunOptions(
+        places=PLACES, images=split_images([f"hvisor={tmp_path}/mine.bin"]), board_rs=tmp_path / "b.rs"
+    )
+    place = prepare_place(options)
+    assert place.images["hvisor"].path == tmp_path / "mine.bin"
+    assert place.images["hvisor"].address == 0x4C000000
+    assert place.hypervisor.board_rs == tmp_path / "b.rs"
+
+
+def test_a_file_for_an_image_that_the_place_has_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="no image hvisr") as raised:
+        prepare_place(RunOptions(places=PLACES, images={"hvisr": Path("x")}))
+    assert "hvisor" in raised.value.remedy
+
+
+def test_a_board_rs_of_the_run_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.rs is not there"):
+        prepare_place(RunOptions(places=PLACES, board_rs=tmp_path / "none.rs"))
+
+
+@pytest.mark.parametrize("texts", [["hvisor"], ["=x"], ["hvisor="], ["a=x", "a=y"]])
+def test_what_is_no_name_and_path_is_refused(texts: list[str]) -> None:
+    with pytest.raises(UsageError, match="--image"):
+        split_images(texts)
 
 
 def test_a_persons_ladder_takes_the_places_place() -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,65 @@ def test_a_file_missing_from_tftp_is_infra(bench: VirtualBench) -> None:
     kernel = {"path": "${rack}/tftp/Image", "address": 0x50400000, "remote": "no-such-file"}
     done = bench.run(images={"kernel": kernel}, seconds=60)
     assert_infra(done, phase="load", said="no-such-file")
+
+
+def test_a_served_copy_that_is_another_build_is_infra(bench: VirtualBench) -> None:
+    """The same size: only the CRC-32 that the board computes over its memory can tell."""
+    built = bytearray(bench.images.zone0_dtb(None).read_bytes())
+    built[-1] ^= 1
+    mine = bench.folder / "zone0-all.dtb"
+    mine.write_bytes(built)
+    done = bench.run("virtual", "--image", f"zone0_dtb={mine}", seconds=60)
+    assert_infra(done, phase="load", said="CRC-32")
+    assert f"{zlib.crc32(built):08x}" in done.verdict["summary"]
+
+
+def test_files_are_served_under_names_of_the_run_and_taken_away(bench: VirtualBench) -> None:
+    kernel = bench.folder / "linux-6.1" / "Image"
+    kernel.parent.mkdir()
+    kernel.symlink_to(bench.images.kernel)
+    board_rs = bench.folder / "board.rs"
+    board_rs.write_text(BOARD_RS.format(kernel=0x50400000))
+    done = bench.run(
+        *("virtual", "--ladder", "16M", "--image", f"kernel={bench.folder}/linux-*/Image"),
+        *("--board-rs", str(board_rs)),
+        tftp={"folder": str(bench.images.tftp)},
+        seconds=60,
+    )
+    assert (done.status, done.verdict["outcome"]) == (0, "pass"), done.output
+    log = (done.folder / "uart.log").read_bytes()
+    assert re.search(rb"Filename 'hvrig-\d{8}T\d{6}Z-[0-9a-f]{6}-kernel'", log)
+    assert b"Filename 'Image'" not in log
+    assert list(bench.images.tftp.glob("hvrig-*")) == []
+    assert {file["name"]: file["path"] for file in done.verdict["booted"]}["kernel"] == str(kernel)
+    assert f"load addresses as in {board_rs}" in done.output
+
+
+BOARD_RS = """
+pub const ROOT_ZONE_DTB_ADDR: u64 = 0x4f00_0000;
+pub const ROOT_ZONE_KERNEL_ADDR: u64 = {kernel:#x};
+pub const ROOT_ZONE_MEMORY_REGIONS: &[HvConfigMemoryRegion] = &[];
+"""
+
+
+@pytest.mark.parametrize("wrong", ["two matches", "no match", "address"])
+def test_wrong_files_are_the_persons_and_nothing_is_switched_on(bench: VirtualBench, wrong: str) -> None:
+    board_rs = bench.folder / "board.rs"
+    board_rs.write_text(BOARD_RS.format(kernel=0x20400000))
+    for number in (1, 2):
+        (bench.folder / f"Image-{number}").write_bytes(b"x")
+    pattern = f"{bench.folder}/Image-{'*' if wrong == 'two matches' else 'x*'}"
+    arguments = ("--board-rs", str(board_rs)) if wrong == "address" else ("--image", f"kernel={pattern}")
+    done = bench.run("virtual", *arguments, seconds=60)
+    assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (2, "infra", "usage")
+    said = {
+        "two matches": f"matches 2 files, and must match one: {bench.folder}/Image-1, {bench.folder}/Image-2",
+        "no match": f"nothing matches {pattern}",
+        "address": f"kernel is loaded at 0x50400000, and ROOT_ZONE_KERNEL_ADDR is 0x20400000 ({board_rs}:3)",
+    }[wrong]
+    assert said in done.verdict["summary"]
+    assert done.verdict["remedy"]
+    assert bench.status()["uart_bytes"] == 0, "the board was switched on"
 
 
 def test_a_wrong_ssh_key_is_infra(bench: VirtualBench) -> None:

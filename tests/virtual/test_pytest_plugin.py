@@ -145,3 +145,21 @@ def test_a_place_that_does_not_exist_is_a_usage_error(tmp_path: Path, tests: Pat
     )
     assert done.returncode == 2
     assert "no place 'nowhere'" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"), [("hvisor", "is not NAME=PATH"), ("hvisr=hvisor.bin", "has no image hvisr")]
+)
+def test_a_wrong_image_is_a_usage_error(tmp_path: Path, tests: Path, argument: str, said: str) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", str(tests), "-m", "hil", "-p", "no:cacheprovider", "--image", argument),
+            *("--places", str(REPOSITORY / "lab/places.yaml"), "--artifacts", str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert said in done.stdout + done.stderr

@@ -27,16 +27,18 @@ from labgrid.resource.serialport import NetworkSerialPort
 from labgrid.util.proxy import proxymanager
 
 from hvrig.lab.labgrid_coordinator import LabgridHold
+from hvrig.lab.labgrid_tftp import RemoteTftp, local_tftp, remote_tftp
 from hvrig.lab.place_lock import default_folder
 from hvrig.model.bench import Acquisition, RackPorts, SerialEndpoint, SshEndpoint
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError, UsageError
+from hvrig.model.place import TftpSettings
 
 DEFAULT_COORDINATOR = "127.0.0.1:20408"  # labgrid's own
 
 
 class LabgridBench:
-    """A place's target, valid inside `with`: `power`, `serial`, `ssh`.
+    """A place's target, valid inside `with`: `power`, `serial`, `ssh`, and `tftp` where it has a TFTPProvider.
 
     `rack_ports` are filled in where the environment has port 0. A RemotePlace is acquired from its coordinator as
     `acquisition` says, and given back at the end; `tell` gets lines about that for a person. `ask` has a person do what
@@ -85,6 +87,7 @@ class LabgridBench:
             service = target.get_resource(NetworkService)
             self.ssh = SshEndpoint(service.address, service.port, service.username)
             self.power = LabgridPower(target, self._name, self._ask)
+            self.tftp: TftpSettings | RemoteTftp | None = local_tftp(target) or remote_tftp(target)
         except NoResourceFoundError as error:
             raise LabError(
                 f"labgrid has no such resource for place {self._name}: {error}.",

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from hvrig.model.errors import UsageError
-from hvrig.model.place import Place
+from hvrig.model.place import GIVEN, Place
 
 RACK_FOLDER = "${rack}"
 
@@ -271,7 +271,7 @@ def _class_names(resources: object) -> list[str]:
 
 def _from_folder(place: Place, folder: Path) -> Place:
     def resolve(text: str) -> str:
-        if text.startswith(RACK_FOLDER):
+        if text.startswith(RACK_FOLDER) or text == GIVEN:
             return text
         return str(folder / Path(text).expanduser())
 
@@ -295,4 +295,5 @@ def _map_paths(place: Place, change: Any) -> Place:
         ),
         images={n: replace(i, path=Path(change(str(i.path)))) for n, i in place.images.items()},
         ssh=replace(place.ssh, key=Path(change(str(place.ssh.key))), host_key=host_key),
+        tftp=replace(place.tftp, folder=Path(change(str(place.tftp.folder)))) if place.tftp else None,
     )

@@ -196,6 +196,12 @@ def _tree_of_source(path: Path, includes: tuple[Path, ...], zone: int) -> _Tree:
     return _Tree(tree, len(compiled.blob), path)
 
 
+def read_board_file(board_rs: Path, consts_rs: Path | None = None) -> Board:
+    """What a board.rs says, with the consts.rs given or of its tree. Raises UsageError as `read_inputs`."""
+    consts = consts_rs if consts_rs is not None and consts_rs.is_file() else _consts_of_tree(board_rs)
+    return read_board(_rust(board_rs), [_rust(consts)] if consts is not None else [])
+
+
 def _tree_of_blob(path: Path) -> _Tree:
     blob = read_bounded(path, _BLOB_BYTES)
     return _Tree(read_device_tree(blob, str(path)), len(blob), path)

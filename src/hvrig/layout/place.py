@@ -42,4 +42,6 @@ def loads_without_size(place: Place, sizes: Mapping[str, int]) -> tuple[Load, ..
 def image_for(place: Place, what: str) -> str | None:
     """The name of the place's image that is zone 0's KERNEL or ROOT_TREE, or the HYPERVISOR; None unless one is."""
     names = [name for name in place.images if _PATTERNS[what].search(name.lower())]
+    if what == KERNEL:  # `root_linux_dtb` is no kernel
+        names = [name for name in names if not _PATTERNS[ROOT_TREE].search(name.lower())]
     return names[0] if len(names) == 1 else None

@@ -17,6 +17,12 @@ from hvrig.model.size import parse_size
 
 _FORBID_UNKNOWN: dict[str, str] = {"extra": "forbid"}
 
+# An image's path where the place has no file of its own: each run gives one (`--image NAME=PATH`).
+GIVEN = "${given}"
+
+# The machines of a rack.
+VIRTUAL, OWN_HVISOR = "virtual", "hvisor-qemu-gicv3"
+
 
 def _require(checks: Iterable[tuple[bool, str]]) -> None:
     """Raise one ValueError that names every failed check."""
@@ -37,9 +43,10 @@ def _is_pattern(text: str) -> bool:
 class Image:
     """One file that U-Boot loads.
 
-    path: the local copy, whose size and CRC-32 the board's copy must have.
+    path: the local copy, whose size and CRC-32 the board's copy must have; a pattern that one file matches; or GIVEN.
     address: where it is loaded, a physical address.
-    remote: its name for the board's TFTP client (or fatload); the file's own name by default.
+    remote: its name for the board's TFTP client (or fatload); the file's own name by default. Of no account where
+    hvrig itself puts the file into the TFTP folder, under a name of its own.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
@@ -110,6 +117,34 @@ class UBootSettings:
             ]
         )
 
+    @property
+    def loads_from_storage(self) -> bool:
+        """Whether `load` reads a card or a disk of the board, and no server."""
+        return re.match(r"(?:fatload|ext[24]load|load)\b", self.load) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TftpSettings:
+    """The folder of this machine that the board's TFTP server serves; hvrig puts each run's images there.
+
+    prefix: what stands before a file's name when U-Boot asks for it, such as `boards/x3300/`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    folder: Path
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        _require(
+            [
+                (
+                    re.fullmatch(r"[\w./+-]*", self.prefix, re.ASCII) is not None,
+                    f"prefix {self.prefix!r} must be a plain path: U-Boot would take other characters as commands",
+                )
+            ]
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class HypervisorSettings:
@@ -117,7 +152,8 @@ class HypervisorSettings:
 
     cpus: how many CPUs print `Hello, start HVISOR` and enter; all must, or hvisor waits for ever.
     start, end: its memory, `[skernel, __hv_end)`, physical; what it prints itself while it boots counts more.
-    elf, board_rs, consts_rs: what it was built to and from, for the layout check.
+    elf, board_rs, consts_rs: what it was built to and from, for the layout check. The load addresses of zone 0's images
+    must be those of board_rs.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
@@ -273,28 +309,78 @@ class DeadlineSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ZoneSettings:
+    """hvisor's own zones, for tests/hil/test_zones.py; paths are the board's.
+
+    tool: hvisor-tool's command. setup: commands where its driver is not loaded, such as `insmod hvisor.ko`.
+    root_cpus: the CPUs of root-linux; None: the first `root_linux.cpus`.
+    start: the JSON file of a zone to start and stop; empty: none. start_id: that zone's number.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    tool: str = "hvisor"
+    setup: tuple[str, ...] = ()
+    root_cpus: tuple[int, ...] | None = None
+    start: str = ""
+    start_id: int = 1
+
+    def __post_init__(self) -> None:
+        _require(
+            [
+                (bool(self.tool.strip()), "tool is empty: give hvisor-tool's command"),
+                (self.start_id >= 1, "start_id must be 1 or more: zone 0 is root-linux"),
+                (
+                    self.root_cpus is None or (bool(self.root_cpus) and min(self.root_cpus) >= 0),
+                    "root_cpus must be CPU numbers, such as [0, 1]",
+                ),
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RackSettings:
     """A virtual board that is started for the run (`hvrig.virtual`), where the place has no board of its own.
 
-    reserved: how much of the hypervisor's memory root-linux's device tree reserves: a size such as `4M`,
-    from the hypervisor's start on, or `all`.
+    machine: `virtual`, the board with its own stand-in hypervisor, or `hvisor-qemu-gicv3`, for a hvisor.bin and a
+    device tree of the person's own.
+    reserved: how much of the hypervisor's memory root-linux's device tree reserves: a size such as `4M`, from the
+    hypervisor's start on, or `all`; with a tree of one's own also `tree`, what that tree says.
+    memory, bootargs: what is written into a copy of a tree of one's own. memory: `tree`, what it says, or `board-rs`.
     labgrid: whether the board stands in a lab of its own: a labgrid coordinator, an exporter and ser2net are started
     for the run, too.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
 
+    machine: str = "virtual"
     reserved: str = "all"
     labgrid: bool = False
+    memory: str = "tree"
+    bootargs: str = "earlycon=pl011,0x9000000 console=ttyAMA0 loglevel=7 panic=0 ipv6.disable=1"
 
     def __post_init__(self) -> None:
-        if self.reserved != "all":
+        own = self.machine == OWN_HVISOR
+        _require(
+            [
+                (self.machine in (VIRTUAL, OWN_HVISOR), f"machine must be {VIRTUAL} or {OWN_HVISOR}"),
+                (self.memory in ("tree", "board-rs"), "memory must be tree or board-rs"),
+                (not (own and self.labgrid), f"labgrid is not for machine {OWN_HVISOR}"),
+                (own or self.memory == "tree", f"memory: board-rs is for machine {OWN_HVISOR}"),
+                (own or self.reserved != "tree", f"reserved: tree is for machine {OWN_HVISOR}"),
+                (
+                    self.bootargs.isascii() and self.bootargs.isprintable() and len(self.bootargs) < 2048,
+                    "bootargs must be one line of printable ASCII, shorter than 2048 characters",
+                ),
+            ]
+        )
+        if self.reserved not in ("all", "tree"):
             parse_size(self.reserved)
 
     @property
     def reserved_bytes(self) -> int | None:
-        """Bytes reserved from the hypervisor's start on; None for all of it."""
-        return None if self.reserved == "all" else parse_size(self.reserved)
+        """Bytes reserved from the hypervisor's start on; None for all of it, and for what a tree says."""
+        return None if self.reserved in ("all", "tree") else parse_size(self.reserved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +403,10 @@ class LabSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A board in a lab, by name: what labgrid gives is under the target, the rest is here."""
+    """A board in a lab, by name: what labgrid gives is under the target, the rest is here.
+
+    tftp: None where hvrig does not serve the images itself: they lie on the server, or on the board's card, already.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
 
@@ -331,6 +420,8 @@ class Place:
     deadlines: DeadlineSettings = field(default_factory=DeadlineSettings)
     lab: LabSettings = field(default_factory=LabSettings)
     rack: RackSettings | None = None
+    tftp: TftpSettings | None = None
+    zones: ZoneSettings = field(default_factory=ZoneSettings)
 
     def __post_init__(self) -> None:
         _require(
@@ -338,6 +429,15 @@ class Place:
                 (
                     bool(self.images),
                     "images is empty: name what U-Boot must load, at least hvisor, kernel and device trees",
-                )
+                ),
+                (
+                    self.tftp is None or not self.uboot.loads_from_storage,
+                    f"tftp is set, and uboot.load reads the board's own storage ({self.uboot.load}): keep one",
+                ),
             ]
         )
+
+    @property
+    def zone0_cpus(self) -> frozenset[int]:
+        """The CPUs that root-linux runs on, as the hypervisor numbers them."""
+        return frozenset(range(self.root_linux.cpus) if self.zones.root_cpus is None else self.zones.root_cpus)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from hvrig.model.deadline import Deadline
@@ -33,6 +34,18 @@ class ConsoleTap(Protocol):
 
     def write(self, data: bytes) -> None:
         """Type `data`. Raises LabError when the console is gone."""
+        ...
+
+
+class TftpStage(Protocol):
+    """Puts files into the folder that the board's TFTP server serves, for one run."""
+
+    def put(self, file_name: str, path: Path, deadline: Deadline) -> str:
+        """Serve the local file `path` as `file_name`; what U-Boot must ask for. Raises LabError."""
+        ...
+
+    def remove(self) -> None:
+        """Take away all that was put there; a second call does nothing. Raises LabError where that cannot be."""
         ...
 
 

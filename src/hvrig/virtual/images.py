@@ -22,7 +22,7 @@ from pathlib import Path
 
 from hvrig.model.errors import HvrigError, LabError, UsageError
 from hvrig.virtual import initramfs
-from hvrig.virtual.machine import LAYOUT, Layout, machine_arguments
+from hvrig.virtual.machine import LAYOUT, QEMU, VIRTUAL, Layout, Machine
 from hvrig.virtual.toolchain_subprocess import run
 
 _STANDIN = Path(__file__).with_name("standin")
@@ -43,7 +43,7 @@ _PACKAGES = (
 _LIBRARIES = ("libc.so.6", "libcrypt.so.1", "libgmp.so.10", "libtomcrypt.so.1", "libtommath.so.1", "libz.so.1")
 _LOADER = "ld-linux-aarch64.so.1"
 _MODULES = (
-    *("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci"),
+    *("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_mmio"),
     *("failover", "net_failover", "virtio_net"),
 )
 
@@ -368,63 +368,59 @@ def _build(folder: Path, packages: Path, say: Say) -> None:
     root = packages / "root"
     shutil.copyfile(_only(root, "boot/vmlinuz-*"), images.kernel)
     say("stand-in hypervisor")
-    _build_hypervisor(images)
+    build_hypervisor(LAYOUT, images.hvisor_elf, images.hvisor)
     say("root-linux")
     host_key, authorized = _make_keys(images)
     entries = initramfs.contents(_programs(root), host_key=host_key, authorized_key=authorized)
     images.initrd.write_bytes(initramfs.archive(entries))
     say("device trees")
-    run(
-        [
-            "qemu-system-aarch64",
-            *_dumping(machine_arguments(images.uboot)),
-            "-display",
-            "none",
-            "-nic",
-            "none",
-        ],
-        _TOOL_S,
-        "reading QEMU's device tree",
-        cwd=images.tftp,
-    )
+    images.board_dtb.write_bytes(dump_device_tree(VIRTUAL, images.uboot))
     images.zone0_dtb(None)
     shutil.copyfile(packages / "packages.json", folder / "packages.json")
 
 
-def _dumping(arguments: list[str]) -> list[str]:
-    """The machine's arguments with which QEMU writes board.dtb into its working folder and ends.
+def dump_device_tree(machine: Machine, uboot: Path) -> bytes:
+    """The device tree that QEMU gives this machine's firmware. Raises LabError."""
+    arguments = machine.arguments(uboot)
+    board = arguments.index("-machine") + 1
+    # In a folder of its own, whose name needs no mention: a comma in it would end the value.
+    arguments[board] += ",dumpdtb=board.dtb"
+    with tempfile.TemporaryDirectory(prefix="hvrig-") as folder:
+        run(
+            [QEMU, *arguments, "-display", "none", "-nic", "none"],
+            _TOOL_S,
+            "reading QEMU's device tree",
+            cwd=Path(folder),
+        )
+        return (Path(folder) / "board.dtb").read_bytes()
 
-    Without the folder's name, in which a comma would end the value.
-    """
-    machine = arguments.index("-machine") + 1
-    return [*arguments[:machine], f"{arguments[machine]},dumpdtb=board.dtb", *arguments[machine + 1 :]]
 
-
-def _build_hypervisor(images: ImageSet) -> None:
-    parameters = LAYOUT.build_parameters()
+def build_hypervisor(layout: Layout, elf: Path, uimage: Path) -> None:
+    """Build the stand-in hypervisor for a layout: its ELF, and the uImage that `bootm` takes. Raises LabError."""
+    parameters = layout.build_parameters()
     definitions = [
         flag
         for name, value in parameters.items()
         for flag in (f"-D{name}={value:#x}", f"-Wl,--defsym,{name}={value:#x}")
     ]
-    raw = images.folder / "hvisor.raw"
+    raw = elf.with_suffix(".raw")
     sources = [str(source) for source in _SOURCES if source.suffix in (".S", ".c")]
     script = str(_STANDIN / "standin.ld")
     run(
-        ["aarch64-linux-gnu-gcc", *_CFLAGS, *definitions, "-T", script, "-o", str(images.hvisor_elf), *sources],
+        ["aarch64-linux-gnu-gcc", *_CFLAGS, *definitions, "-T", script, "-o", str(elf), *sources],
         _TOOL_S,
         "compiling the stand-in hypervisor",
     )
     run(
-        ["aarch64-linux-gnu-objcopy", "-O", "binary", str(images.hvisor_elf), str(raw)],
+        ["aarch64-linux-gnu-objcopy", "-O", "binary", str(elf), str(raw)],
         _TOOL_S,
         "extracting the stand-in hypervisor",
     )
-    address = f"{LAYOUT.load_address:#x}"
+    address = f"{layout.load_address:#x}"
     run(
         [
             *("mkimage", "-A", "arm64", "-O", "linux", "-C", "none", "-T", "kernel", "-n", "hvisor_img"),
-            *("-a", address, "-e", address, "-d", str(raw), str(images.hvisor)),
+            *("-a", address, "-e", address, "-d", str(raw), str(uimage)),
         ],
         _TOOL_S,
         "wrapping the stand-in hypervisor",

@@ -12,33 +12,66 @@ from hvrig.model.memory import Range
 
 QEMU = "qemu-system-aarch64"
 CPUS = 2
-MEMORY = "4G"
 
 _RESERVATION_UNIT = 2 << 20  # the block that arm64 maps memory with: nothing is gained by reserving less
 _ZONE_LOW = Range(0x4000_0000, 0x5400_0000)
 _ZONE_HIGH = Range(0x1_0000_0000, 0x1_2F00_0000)
 
 
-def machine_arguments(uboot: Path) -> list[str]:
-    """QEMU's arguments for CPU, memory and firmware, without network, serial ports and display.
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """One of QEMU's `virt` machines. board, cpu, network: as QEMU writes them; the network's netdev is `n0`."""
 
-    uboot: U-Boot's image. It must be given for the device tree's sake too: without firmware QEMU describes
-    a pl061 GPIO that this machine does not have, and Linux dies of a synchronous external abort probing it.
+    board: str
+    cpu: str
+    cpus: int
+    memory_mib: int
+    network: str
+
+    def arguments(self, uboot: Path) -> list[str]:
+        """QEMU's arguments for CPU, memory and firmware, without network, serial ports and display.
+
+        uboot: U-Boot's image. It must be given for the device tree's sake too: without firmware QEMU describes
+        a pl061 GPIO that this machine does not have, and Linux dies of a synchronous external abort probing it.
+        """
+        return [
+            *("-machine", self.board),
+            *("-cpu", self.cpu),
+            *("-smp", str(self.cpus)),
+            *("-m", f"{self.memory_mib}M"),
+            *("-bios", str(uboot)),
+        ]
+
+
+# romfile is empty because the option ROM is for a PC's firmware, and a package of its own.
+VIRTUAL = Machine(
+    board="virt,virtualization=on,gic-version=3",
+    cpu="cortex-a57",
+    cpus=CPUS,
+    memory_mib=4096,
+    network="virtio-net-pci,netdev=n0,romfile=",
+)
+
+
+def hvisor_machine(cpus: int, memory_mib: int) -> Machine:
+    """What hvisor's board aarch64/qemu-gicv3 runs on.
+
+    hvisor drives the SMMU, waits for all of its CPUs, and gives zone 0 the last virtio-mmio window.
     """
-    return [
-        *("-machine", "virt,virtualization=on,gic-version=3"),
-        *("-cpu", "cortex-a57"),
-        *("-smp", str(CPUS)),
-        *("-m", MEMORY),
-        *("-bios", str(uboot)),
-    ]
+    return Machine(
+        board="virt,virtualization=on,gic-version=3,iommu=smmuv3",
+        cpu="cortex-a72",
+        cpus=cpus,
+        memory_mib=memory_mib,
+        network="virtio-net-device,netdev=n0,bus=virtio-mmio-bus.31",
+    )
 
 
 @dataclass(frozen=True)
 class Layout:
     """Physical addresses of the hypervisor, by hvisor's arithmetic, of zone 0's memory and of what U-Boot loads.
 
-    core_end: `__core_end`. per_cpu_areas: MAX_CPU_NUM, 8 as for the x3300, however many CPUs this machine has.
+    core_end: `__core_end`. per_cpu_areas: MAX_CPU_NUM, 8 as for the x3300, however many CPUs this machine has (cpus).
     zone_low, zone_high: zone 0's RAM, ZONE_DMA and ZONE_NORMAL to Linux, 1072 MiB in all: the x3300's 16 GiB
     at 1/16. The sizes decide that 256M lies wholly in the high bank and 768M does not (see standin/README.md).
     """
@@ -46,6 +79,7 @@ class Layout:
     load_address: int = 0x4040_0000
     core_end: int = 0x405E_6000
     per_cpu_areas: int = 8
+    cpus: int = CPUS
     per_cpu_size: int = 512 << 10
     pool_size: int = 64 << 20
     zone_low: Range = _ZONE_LOW
@@ -78,7 +112,7 @@ class Layout:
             "CORE_END": self.core_end,
             "POOL_START": self.pool_start,
             "HV_END": self.hypervisor.end,
-            "CPUS": CPUS,
+            "CPUS": self.cpus,
             "ZONE_KERNEL": self.kernel,
             "ZONE_DTB": self.zone_dtb,
             "ZONE_LOW_START": self.zone_low.start,

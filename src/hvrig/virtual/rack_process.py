@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from hvrig.model.deadline import Deadline
+from hvrig.virtual.machine import VIRTUAL, Machine
 from hvrig.virtual.server_process import ServerProcess
 
 STOP_S = 8.0  # more than the rack gives a killed QEMU to end
@@ -32,8 +34,8 @@ class Rack:
 
     uboot: the board's firmware. tftp: the folder that its TFTP server serves. Ports: 0 lets the kernel choose.
     uart_pty: where the UART's device node is made, as a USB serial adapter's; None for the TCP port alone.
-    uart_times: where to record when each byte left the board, for benchmarks. log: gets what the rack says about
-    itself, appended.
+    uart_times: where to record when each byte left the board, for benchmarks. machine: the board itself.
+    log: gets what the rack says about itself, appended.
 
     As a context manager it stops the rack. The rack also ends, and the board with it, when this process does,
     however it does.
@@ -49,6 +51,7 @@ class Rack:
         ssh_port: int = 0,
         uart_pty: Path | None = None,
         uart_times: Path | None = None,
+        machine: Machine = VIRTUAL,
         log: Path,
     ) -> None:
         arguments = [
@@ -56,6 +59,7 @@ class Rack:
             *("--outlet-port", str(outlet_port), "--uart-port", str(uart_port), "--ssh-port", str(ssh_port)),
             *([] if uart_pty is None else ["--uart-pty", str(uart_pty)]),
             *([] if uart_times is None else ["--uart-times", str(uart_times)]),
+            *("--machine", json.dumps(asdict(machine))),
         ]
         # Killed after STOP_S, it takes QEMU with it: the kernel sees to that.
         self._server = ServerProcess(

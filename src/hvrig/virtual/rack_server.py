@@ -47,7 +47,7 @@ from typing import TypeVar
 
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import HvrigError, LabError
-from hvrig.virtual.machine import QEMU, machine_arguments
+from hvrig.virtual.machine import QEMU, VIRTUAL, Machine
 from hvrig.virtual.uart_pty import UartPty
 
 HOST = "127.0.0.1"
@@ -84,13 +84,12 @@ class Fault(enum.Enum):
 
 
 def qemu_command(
-    *, machine: list[str], tftp: Path, ssh_port: int, uart_descriptor: int, control_descriptor: int
+    *, machine: list[str], network: str, tftp: Path, ssh_port: int, uart_descriptor: int, control_descriptor: int
 ) -> list[str]:
     """The command line of one board.
 
     UART and control (QMP) are sockets that QEMU inherits: they are connected before its CPUs run, so that not even
     the first byte is lost. `setpriv` has the kernel kill QEMU when the rack's main thread ends, however it ends.
-    romfile is empty because the option ROM is for a PC's firmware, and a package of its own.
     """
     directory = str(tftp).replace(",", ",,")  # QEMU's way to write a comma in a value
     return [
@@ -100,7 +99,7 @@ def qemu_command(
         *("-chardev", f"socket,id=uart,fd={uart_descriptor}", "-serial", "chardev:uart"),
         *("-chardev", f"socket,id=control,fd={control_descriptor}", "-mon", "chardev=control,mode=control"),
         *("-netdev", f"user,id=n0,tftp={directory},hostfwd=tcp:{HOST}:{ssh_port}-:22"),
-        *("-device", "virtio-net-pci,netdev=n0,romfile="),
+        *("-device", network),
     ]
 
 
@@ -287,8 +286,9 @@ class RackServer:
         ssh_port: int,
         uart_times: Path | None,
         uart_pty: Path | None = None,
+        machine: Machine = VIRTUAL,
     ) -> None:
-        self._uboot, self._tftp = uboot, tftp
+        self._uboot, self._tftp, self._machine = uboot, tftp, machine
         self._times = None if uart_times is None else _UartTimes(uart_times)
         self._http = _at_port(outlet_port, "outlet", lambda: _HttpServer(outlet_port, self._ask))
         self._uart_port = _at_port(uart_port, "UART", lambda: _reserve(uart_port))
@@ -441,7 +441,8 @@ class RackServer:
         try:
             board = _Board(
                 lambda uart, control: qemu_command(
-                    machine=machine_arguments(self._uboot),
+                    machine=self._machine.arguments(self._uboot),
+                    network=self._machine.network,
                     tftp=self._tftp,
                     ssh_port=self._ssh_port.getsockname()[1],
                     uart_descriptor=uart,
@@ -731,6 +732,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _machine(text: str) -> Machine:
+    try:
+        return Machine(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"not a machine: {error}") from error
+
+
 def _check(uboot: Path, tftp: Path) -> None:
     """Raise LabError for what is missing on this machine."""
     for program, package in ((QEMU, "qemu-system-arm"), ("setpriv", "util-linux")):
@@ -751,6 +759,7 @@ def main() -> int:
         parser.add_argument(f"--{name}-port", type=_port, default=0, help="port on 127.0.0.1, 0 for any (default)")
     parser.add_argument("--uart-pty", type=Path, metavar="LINK", help="a device node for the UART, under /dev")
     parser.add_argument("--uart-times", type=Path, metavar="FILE", help="record when each byte left the board")
+    parser.add_argument("--machine", type=_machine, default=VIRTUAL, metavar="JSON", help="fields of machine.Machine")
     given = parser.parse_args()
     try:
         _check(given.uboot, given.tftp)
@@ -762,6 +771,7 @@ def main() -> int:
             ssh_port=given.ssh_port,
             uart_times=given.uart_times,
             uart_pty=given.uart_pty,
+            machine=given.machine,
         )
         rack.run(lambda endpoints: (sys.stdout.write(json.dumps(endpoints) + "\n"), sys.stdout.flush()))
     except HvrigError as error:

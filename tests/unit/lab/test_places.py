@@ -61,13 +61,67 @@ def refusal(path: Path, name: str) -> str:
 
 def test_the_repositorys_own_places_load() -> None:
     virtual = [name for name in place_names(PLACES) if name.startswith("virtual")]
-    assert virtual == ["virtual", "virtual-under-reserved", "virtual-silent", "virtual-lab"]
+    assert virtual == ["virtual", "virtual-under-reserved", "virtual-silent", "virtual-lab", "virtual-hvisor"]
     ladders = {name: load_place(PLACES, name).gate.ladder for name in virtual}
     assert set(ladders.values()) == {("64M", "128M", "256M", "768M")}
     racks = [load_place(PLACES, name).rack for name in virtual]
-    assert [rack.reserved_bytes if rack else 0 for rack in racks] == [None, 4 << 20, 6 << 20, None]
-    assert [rack.labgrid for rack in racks if rack] == [False, False, False, True]
+    assert [rack.reserved_bytes if rack else 0 for rack in racks] == [None, 4 << 20, 6 << 20, None, None]
+    assert [rack.labgrid for rack in racks if rack] == [False, False, False, True, False]
+    assert {rack.machine for rack in racks[:-1] if rack} == {"virtual"}
+    own = racks[-1]
+    assert own is not None
+    assert (own.machine, own.reserved, own.memory) == ("hvisor-qemu-gicv3", "tree", "tree")
     assert load_place(PLACES, "virtual").hypervisor.range == Range(0x40400000, 0x449E6000)
+
+
+def test_a_tftp_folder_is_taken_from_the_files_folder_and_a_given_image_is_left(write: Write, tmp_path: Path) -> None:
+    text = BOARD.replace(
+        "        ssh: {key",
+        "        tftp: {folder: tftp, prefix: x3300/}\n        zones: {root_cpus: [0, 4]}\n        ssh: {key",
+        1,
+    ).replace("path: images/hvisor.bin", 'path: "${given}"')
+    place = load_place(write(text), "desk")
+    assert place.tftp is not None
+    assert (place.tftp.folder, place.tftp.prefix) == (tmp_path / "tftp", "x3300/")
+    assert str(place.images["hvisor"].path) == "${given}"
+    assert place.zone0_cpus == {0, 4}
+    assert load_place(write(BOARD), "desk").zone0_cpus == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("rack", "wrong"),
+    [
+        ("{reserved: tree}", "reserved: tree is for machine hvisor-qemu-gicv3"),
+        ("{memory: board-rs}", "memory: board-rs is for machine hvisor-qemu-gicv3"),
+        ("{machine: x3300}", "machine must be virtual or hvisor-qemu-gicv3"),
+        ("{machine: hvisor-qemu-gicv3, labgrid: true}", "labgrid is not for machine hvisor-qemu-gicv3"),
+        ('{bootargs: "a\\nb"}', "bootargs must be one line"),
+    ],
+)
+def test_what_a_rack_cannot_be_is_said(write: Write, rack: str, wrong: str) -> None:
+    text = BOARD.replace("        ssh: {key", f"        rack: {rack}\n        ssh: {{key", 1)
+    assert wrong in refusal(write(text), "desk")
+
+
+@pytest.mark.parametrize(
+    ("load", "from_storage"),
+    [
+        ("tftp {address} {file}", False),
+        ("tftpboot {address} {file}", False),
+        ("run fetch {address} {file}", False),
+        ("fatload mmc 0:1 {address} {file}", True),
+        ("load mmc 0:1 {address} {file}", True),
+        ("ext4load usb 0 {address} {file}", True),
+    ],
+)
+def test_a_tftp_folder_is_not_for_a_boards_own_storage(write: Write, load: str, from_storage: bool) -> None:
+    text = BOARD.replace("{boot: bootm 0x500000 - 0x400000}", f'{{boot: bootm 0x500000, load: "{load}"}}')
+    assert load_place(write(text), "desk").uboot.loads_from_storage is from_storage
+    served = write(text.replace("        ssh: {key", "        tftp: {folder: tftp}\n        ssh: {key", 1))
+    if from_storage:
+        assert "keep one" in refusal(served, "desk")
+    else:
+        assert load_place(served, "desk").tftp is not None
 
 
 def test_a_boards_defaults_are_the_x3300s(write: Write) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hvrig.model.memory import Range
-from hvrig.virtual.machine import LAYOUT, machine_arguments
+from hvrig.virtual.machine import LAYOUT, VIRTUAL
 
 
 def test_the_layout_is_hvisors_arithmetic() -> None:
@@ -19,6 +19,6 @@ def test_nothing_that_u_boot_loads_lies_in_the_hypervisor_or_outside_the_zone() 
 
 
 def test_firmware_is_given_with_the_machine() -> None:
-    arguments = machine_arguments(Path("/cache/u-boot.bin"))
+    arguments = VIRTUAL.arguments(Path("/cache/u-boot.bin"))
     assert arguments[arguments.index("-bios") + 1] == "/cache/u-boot.bin"
     assert "virtualization=on" in arguments[arguments.index("-machine") + 1]

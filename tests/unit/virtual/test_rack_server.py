@@ -422,7 +422,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_rack_or_board(bench: Bench) -> No
 
 def test_a_comma_in_the_tftp_folder_does_not_end_its_option() -> None:
     command = qemu_command(
-        machine=["-M", "virt"], tftp=Path("/a,b"), ssh_port=2222, uart_descriptor=7, control_descriptor=8
+        machine=["-M", "virt"], network="nic", tftp=Path("/a,b"), ssh_port=2222, uart_descriptor=7, control_descriptor=8
     )
     assert "user,id=n0,tftp=/a,,b,hostfwd=tcp:127.0.0.1:2222-:22" in command
 

@@ -1,0 +1,101 @@
+"""The TFTP folder of another machine, through labgrid's RemoteTFTPProvider: files go there over labgrid's SSH."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from labgrid import Target
+from labgrid.driver import TFTPProviderDriver
+from labgrid.exceptions import NoResourceFoundError
+from labgrid.resource import TFTPProvider
+from labgrid.resource.remote import RemoteTFTPProvider
+from labgrid.util.ssh import sshmanager
+
+from hvrig.model.deadline import Deadline
+from hvrig.model.errors import LabError
+from hvrig.model.place import TftpSettings
+
+REMOVE_S = 20.0
+
+
+def local_tftp(target: Target) -> TftpSettings | None:
+    """The target's TFTPProvider, whose folder is on this machine.
+
+    labgrid's driver is not asked: it links to the file, and a server that is confined to its folder does not follow.
+    """
+    try:
+        provider = target.get_resource(TFTPProvider)
+    except NoResourceFoundError:
+        return None
+    slash = "" if provider.internal.endswith("/") else "/"
+    return TftpSettings(folder=Path(provider.internal), prefix=f"{provider.external}{slash}")
+
+
+def remote_tftp(target: Target) -> RemoteTftp | None:
+    """The target's RemoteTFTPProvider, as a coordinator brings it."""
+    try:
+        provider = target.get_resource(RemoteTFTPProvider)
+    except NoResourceFoundError:
+        return None
+    return RemoteTftp(target, provider)
+
+
+class RemoteTftp:
+    """`hvrig.model.protocols.TftpStage` on the provider's machine.
+
+    labgrid keeps the files in its cache there, by their content, and links to them from the folder that is served:
+    a file that was there before is not sent again.
+    """
+
+    def __init__(self, target: Target, provider: Any) -> None:
+        self._driver = TFTPProviderDriver(target, None)
+        target.activate(self._driver)
+        self._provider = provider
+        self._links: list[str] = []
+
+    def put(self, file_name: str, path: Path, deadline: Deadline) -> str:
+        """See TftpStage."""
+        self._links.append(str(Path(self._provider.internal) / file_name))
+        # labgrid names what is served after the file that it is given, and looks through a link for the content.
+        with tempfile.TemporaryDirectory(prefix="hvrig-") as folder:
+            link = Path(folder) / file_name
+            link.symlink_to(path.resolve())
+            return str(self._bounded(lambda: self._driver.stage(str(link)), f"take {path}", deadline))
+
+    def remove(self) -> None:
+        """See TftpStage."""
+        links, self._links = self._links, []
+        if not links:
+            return
+        command = f"rm -f -- {' '.join(map(shlex.quote, links))}"
+        self._bounded(
+            lambda: sshmanager.open(self._provider.host).run_check(command), "remove the files", Deadline(REMOVE_S)
+        )
+
+    def _bounded(self, call: Callable[[], Any], what: str, deadline: Deadline) -> Any:
+        """labgrid's SSH has no time-out of its own: the thread is left behind when the deadline is over."""
+        result: list[Any] = []
+        failure: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                result.append(call())
+            except BaseException as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=work, name="hvrig-tftp", daemon=True)
+        thread.start()
+        thread.join(deadline.remaining)
+        if result:
+            return result[0]
+        why = f"{type(failure[0]).__name__}: {failure[0]}" if failure else f"no answer within {deadline.seconds:.0f} s"
+        raise LabError(
+            f"The TFTP provider on {self._provider.host} did not {what}: {why}.",
+            f"Can this user log in there without a password (ssh {self._provider.host}), and write "
+            f"{self._provider.internal} and /var/cache/labgrid?",
+        ) from (failure[0] if failure else None)

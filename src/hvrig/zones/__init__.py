@@ -1,0 +1,1 @@
+"""hvisor's zones, as hvisor-tool in root-linux shows them."""
