@@ -239,7 +239,7 @@ KINDS: tuple[Kind, ...] = (
             Words(
                 b"root zone has some error",
                 tail=(rb"[,\r]",),
-                before=_UNQUOTED + rb"(?: {1,8}(?:message: )?)?",
+                before=rb"(?:\A {0,8}|message: )",
                 alone=True,
             ),
         ),
@@ -528,7 +528,9 @@ MARKS: tuple[MarkWords, ...] = (
     ),
     MarkWords(mark=Mark.AUTOBOOT, words=Words(b" to stop autoboot", before=rb"Hit .{0,20}key")),
     MarkWords(mark=Mark.STARTING_KERNEL, words=Words(b"Starting kernel ...", before=_LINE)),
-    MarkWords(mark=Mark.HYPERVISOR_HELLO, words=Words(b"Hello, start HVISOR at 0x")),
+    MarkWords(
+        mark=Mark.HYPERVISOR_HELLO, words=Words(b"Hello, start HVISOR at 0x", tail=(rb"[0-9a-f]",), before=_UNQUOTED)
+    ),
     MarkWords(
         mark=Mark.CPU_ENTERED,
         words=Words(b" has entered.", before=rb"(?:Primary|Secondary) CPU \d{1,3}"),

@@ -38,10 +38,12 @@ def wrong(events: list[WatchEvent]) -> list[WatchEvent]:
     return [each for each in events if isinstance(each, Alarm) or (isinstance(each, Finding) and each.is_fault)]
 
 
-@pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
+# A kernel's messages out of its image can be told from a kernel's own only behind a boot (docs/scan.md).
+ALONE = [log for log in LOGS if not log.name.startswith("host-strings")]
+
+
+@pytest.mark.parametrize("log", ALONE, ids=lambda log: log.name)
 def test_nothing_is_found_in_a_clean_log(log: Path) -> None:
-    if log.name.startswith("host-strings"):
-        pytest.skip("a kernel's messages without a boot before them: see test_a_host_s_terminal_behind_a_boot")
     assert wrong(events_of(gzip.decompress(log.read_bytes()))) == []
 
 
@@ -129,6 +131,8 @@ SHOWN = [
     b"EL2 Exception: what to do about it",
     b"bootdelay=2\r\nU-Boot 2017.09-g5f53abfa1e-221223 #zzz (Dec 26 2022 - 09:10:09 +0800)\r\nversion",
     b"Hello, start HVISOR at {:#x?}!",
+    b"| `Hello, start HVISOR at 0x40400000!` | once for each CPU |",
+    b"`message: Some(\\n root zone has some error,\\n ),`",
     b"Hello, start HVISOR at \r\nBooting CPU ",
     b"hypercall error: {:#x?}",
     b"Failed to fetch instruction at {:#x?}",
