@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hvrig.layout.addresses import Addresses
+from hvrig.layout.board_facts import BoardFacts
 from hvrig.model.layout import LayoutFinding, Rule, Stretch, Unchecked
 from hvrig.model.memory_map import Region, Use
 
@@ -57,3 +58,17 @@ def shown(wrong: Addresses) -> str:
     """The first few ranges in words."""
     more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
     return ", ".join(map(str, wrong[:_SHOWN])) + more
+
+
+def bound_unchecked(rule: Rule, facts: BoardFacts, hypervisor: Region) -> tuple[Unchecked, ...]:
+    """What a rule about the hypervisor's range cannot know where that range is a bound."""
+    if facts.hypervisor_exact:
+        return ()
+    return (
+        Unchecked(
+            rule,
+            f"The hypervisor ends at {hypervisor.range.end:#x} or later: the size of its static binary is not known "
+            f"({hypervisor.source}).",
+            "Give hvisor's ELF (--elf).",
+        ),
+    )

@@ -13,6 +13,7 @@ from hvrig.layout.rule_parts import (
     HYPERVISORS_NAME,
     ROOT_ZONE,
     Outcome,
+    bound_unchecked,
     not_checked,
     stretch_of,
 )
@@ -51,6 +52,7 @@ def image_overlap(memory: MemoryMap, facts: BoardFacts) -> Outcome:
     if hypervisor is None:
         unchecked.append(Unchecked(rule, "The hypervisor's range is not known.", HYPERVISOR_REMEDY))
     else:
+        unchecked += bound_unchecked(rule, facts, hypervisor)
         for image in (*images, *points):
             overlap = image.range.overlap(hypervisor.range)
             if overlap is not None and not HYPERVISORS_NAME.search(image.name.lower()):

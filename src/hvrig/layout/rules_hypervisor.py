@@ -13,6 +13,7 @@ from hvrig.layout.rule_parts import (
     ROOT_ZONE,
     TREE_REMEDY,
     Outcome,
+    bound_unchecked,
     no_hypervisor,
     not_checked,
     overlapping,
@@ -20,7 +21,7 @@ from hvrig.layout.rule_parts import (
     stretch_of,
 )
 from hvrig.layout.zone_memory import handed_out, pieces, seen_at, zones_with
-from hvrig.model.layout import LayoutFinding, Mend, Rule, Unchecked
+from hvrig.model.layout import LayoutFinding, Mend, Rule
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap, Region, Use
 from hvrig.model.size import format_size
@@ -59,7 +60,7 @@ def unreserved(memory: MemoryMap, facts: BoardFacts) -> Outcome:
                 zone,
             )
         )
-    return Outcome(rule, True, tuple(findings), _bound(rule, facts, hypervisor))
+    return Outcome(rule, True, tuple(findings), bound_unchecked(rule, facts, hypervisor))
 
 
 def wrong_reservation(memory: MemoryMap, facts: BoardFacts) -> Outcome:
@@ -94,7 +95,7 @@ def wrong_reservation(memory: MemoryMap, facts: BoardFacts) -> Outcome:
                 zone,
             )
         )
-    return Outcome(rule, True, tuple(findings), _bound(rule, facts, hypervisor))
+    return Outcome(rule, True, tuple(findings), bound_unchecked(rule, facts, hypervisor))
 
 
 def zone_maps_hypervisor(memory: MemoryMap, facts: BoardFacts) -> Outcome:
@@ -134,7 +135,7 @@ def zone_maps_hypervisor(memory: MemoryMap, facts: BoardFacts) -> Outcome:
                 ROOT_ZONE,
             )
         )
-    return Outcome(rule, True, tuple(findings), _bound(rule, facts, hypervisor))
+    return Outcome(rule, True, tuple(findings), bound_unchecked(rule, facts, hypervisor))
 
 
 def _no_tree() -> str:
@@ -211,17 +212,4 @@ def _allowance(facts: BoardFacts) -> str:
     return (
         f", with {format_size(BINARY_ALLOWANCE)} allowed for the static binary, whose size is not known: "
         "hvisor's ELF gives it"
-    )
-
-
-def _bound(rule: Rule, facts: BoardFacts, hypervisor: Region) -> tuple[Unchecked, ...]:
-    if facts.hypervisor_exact:
-        return ()
-    return (
-        Unchecked(
-            rule,
-            f"The hypervisor ends at {hypervisor.range.end:#x} or later: the size of its static binary is not known "
-            f"({hypervisor.source}).",
-            "Give hvisor's ELF (--elf).",
-        ),
     )

@@ -16,6 +16,7 @@ from hvrig.layout.rule_parts import (
     ROOT_ZONE,
     TREE_REMEDY,
     Outcome,
+    bound_unchecked,
     not_checked,
     overlapping,
     shown,
@@ -141,6 +142,8 @@ def zones_overlap(memory: MemoryMap, facts: BoardFacts) -> Outcome:
     hypervisor, free = memory.hypervisor, _root_memory(memory, facts)
     if hypervisor is None:
         unchecked.append(Unchecked(rule, "The hypervisor's range is not known.", HYPERVISOR_REMEDY))
+    else:
+        unchecked += bound_unchecked(rule, facts, hypervisor)
     if free is None:
         unchecked.append(Unchecked(rule, "What zone 0's kernel hands out is not known.", TREE_REMEDY))
     findings: list[LayoutFinding] = []
