@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hvrig.model.errors import UsageError
 from hvrig.model.harmless import harmless, harmless_tree, workflow_command
 from hvrig.model.layout import LayoutFinding, LayoutReport, Rule, Stretch
-from hvrig.model.source_text import place_of
+from hvrig.model.source_text import SourcePlace, place_of
 from hvrig.report.layout import layout_fields, source_fields
 
 SCHEMA = "hvrig-layout-check/1"
@@ -30,6 +30,12 @@ class Unreadable:
 
     board: str
     error: UsageError
+
+    @property
+    def where(self) -> SourcePlace | None:
+        """The file and line that the error begins with, None where it has no line."""
+        where = place_of(self.error.message.partition(": ")[0])
+        return where if where.line is not None else None
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,9 @@ def to_github(checked: Checked) -> str:
             lines.append(workflow_command("notice", title, f"{why} {remedy}"))
     for failed in checked.unreadable:
         text = f"{failed.error.message}\n{failed.error.remedy}"
-        lines.append(workflow_command("error", {"title": f"{failed.board}: cannot be read"}, text))
+        at = failed.where
+        properties = {} if at is None else {"file": at.file, "line": str(at.line)}
+        lines.append(workflow_command("error", {**properties, "title": f"{failed.board}: cannot be read"}, text))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -17,7 +17,7 @@ from hvrig import __version__
 from hvrig.layout_report import Checked, main_stretch
 from hvrig.model.harmless import harmless_tree
 from hvrig.model.layout import LayoutFinding, Rule, Stretch
-from hvrig.model.source_text import place_of
+from hvrig.model.source_text import SourcePlace, place_of
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _RULES = {
@@ -54,7 +54,7 @@ def to_sarif(checked: Checked, root: Path) -> str:
             {
                 "executionSuccessful": not checked.unreadable,
                 "exitCode": checked.exit_status,
-                "toolExecutionNotifications": _notifications(checked, rules),
+                "toolExecutionNotifications": _notifications(checked, rules, root),
             }
         ],
         "columnKind": "utf16CodeUnits",
@@ -114,10 +114,13 @@ def _fingerprint(finding: LayoutFinding, board: str, main: Stretch) -> str:
 def _location(stretch: Stretch, root: Path) -> dict[str, Any]:
     """Where a stretch stands; empty where that is no file."""
     where = place_of(stretch.source)
-    path = Path(where.file)
-    if where.line is None and not where.node and not path.is_absolute():
+    if where.line is None and not where.node and not Path(where.file).is_absolute():
         return {}  # an option, or a place
-    absolute = root / path
+    return _location_of(where, root)
+
+
+def _location_of(where: SourcePlace, root: Path) -> dict[str, Any]:
+    absolute = root / where.file
     physical: dict[str, Any] = {
         "artifactLocation": {"uri": quote(absolute.relative_to(root).as_posix()), "uriBaseId": "ROOT"}
         if absolute.is_relative_to(root)
@@ -131,7 +134,7 @@ def _location(stretch: Stretch, root: Path) -> dict[str, Any]:
     return location
 
 
-def _notifications(checked: Checked, rules: list[Rule]) -> list[Mapping[str, Any]]:
+def _notifications(checked: Checked, rules: list[Rule], root: Path) -> list[Mapping[str, Any]]:
     notes: list[Mapping[str, Any]] = [
         {
             "level": "warning",
@@ -142,7 +145,11 @@ def _notifications(checked: Checked, rules: list[Rule]) -> list[Mapping[str, Any
         for one in report.unchecked
     ]
     notes += [
-        {"level": "error", "message": {"text": f"{failed.board}: {failed.error.message} {failed.error.remedy}"}}
+        {
+            "level": "error",
+            "message": {"text": f"{failed.board}: {failed.error.message} {failed.error.remedy}"},
+            "locations": [] if failed.where is None else [_location_of(failed.where, root)],
+        }
         for failed in checked.unreadable
     ]
     return notes

@@ -50,12 +50,11 @@ PHYSICAL = closed(
     artifactLocation=ARTIFACT,
     region=closed("startLine", startLine={"type": "integer", "minimum": 1}),
 )
-LOCATION = {
-    "id": INDEX,
-    "message": MESSAGE,
+PLACE = {
     "physicalLocation": PHYSICAL,
     "logicalLocations": {"type": "array", "items": closed("fullyQualifiedName", fullyQualifiedName=TEXT)},
 }
+LOCATION = {"id": INDEX, "message": MESSAGE, **PLACE}
 RULE = closed(
     "id name shortDescription defaultConfiguration properties",
     id={"type": "string", "pattern": "^[a-z-]+$"},
@@ -76,7 +75,8 @@ RESULT = closed(
 )
 NOTIFICATION = closed(
     "level message",
-    "associatedRule",
+    "associatedRule locations",
+    locations={"type": "array", "items": closed("physicalLocation", "logicalLocations", **PLACE)},
     level=LEVEL,
     message=MESSAGE,
     associatedRule=closed("id index", id=TEXT, index=INDEX),
@@ -213,6 +213,10 @@ def test_what_was_not_checked_or_not_readable_is_a_notification() -> None:
     run = valid(to_sarif(Checked((incomplete,), (failed,)), Path("/")))
     (invocation,) = run["invocations"]
     assert (invocation["executionSuccessful"], invocation["exitCode"]) == (False, 2)
+    assert invocation["toolExecutionNotifications"][1]["locations"][0]["physicalLocation"] == {
+        "artifactLocation": {"uri": "b/board.rs", "uriBaseId": "ROOT"},
+        "region": {"startLine": 1},
+    }
     assert [note["message"]["text"] for note in invocation["toolExecutionNotifications"]] == [
         "a: not checked: Why. Give.",
         "b: b/board.rs:1: this cannot be read as Rust. Give another.",

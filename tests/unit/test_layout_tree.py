@@ -348,13 +348,14 @@ def test_usage(hvisor_tree: Path, arguments: list[str], said: str) -> None:
 def test_annotations_for_github(hvisor_tree: Path) -> None:
     birch = hvisor_tree / "platform" / BIRCH
     replace("image/dts/zone0.dts", "0x4800000>", "0x400000>")(birch)
-    (hvisor_tree / "platform" / "riscv64" / "yew" / "linker.ld").write_text("")
+    script = hvisor_tree / "platform" / "riscv64" / "yew" / "linker.ld"
+    script.write_text("SECTIONS {\n . = BASE; skernel = .; }")
     done = check("--hvisor-tree", str(hvisor_tree), "--format", "github")
     errors = [line for line in done.stdout.splitlines() if line.startswith("::error")]
     assert len(errors) == 4
     tree = birch / "image" / "dts" / "zone0.dts"
     assert errors[0].startswith(f"::error file={tree},line=8,title=aarch64/birch%3A rule 1%2C hypervisor-unreserved::")
-    assert errors[3].startswith("::error title=riscv64/yew%3A cannot be read::")
+    assert errors[3].startswith(f"::error file={script},line=2,title=riscv64/yew%3A cannot be read::")
 
 
 def test_json_is_the_verdicts_form(hvisor_tree: Path) -> None:
