@@ -328,6 +328,19 @@ def test_what_is_given_takes_the_place_of_what_is_found(hvisor_tree: Path, make_
     assert not any("or later" in one["why"] for one in report["unchecked"])
 
 
+@pytest.mark.parametrize("kind", ["dtb", "dts"])
+def test_a_tree_that_is_given_is_the_only_one(hvisor_tree: Path, kind: str) -> None:
+    dts = hvisor_tree / "platform" / BIRCH / "image" / "dts"
+    (dts / "zone0-npu.dts").write_text((dts / "zone0.dts").read_text())
+    given = Path(__file__).parents[1] / "data" / "layout" / f"zone0.{kind}"
+    done = check("--hvisor-tree", str(hvisor_tree), "--board", "birch", f"--{kind}", str(given), "--format", "json")
+    (report,) = json.loads(done.stdout)["boards"]
+    assert report["board"] == BIRCH
+    named = {stretch["file"] for finding in report["findings"] for stretch in finding["stretches"] if stretch["node"]}
+    assert str(given) in named
+    assert not any(name.startswith(str(dts / "zone0")) for name in named)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
