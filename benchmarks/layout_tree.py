@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from made_up_hvisor import BOARDS, write_tree
@@ -54,11 +56,22 @@ def break_two(root: Path) -> None:
     board.write_text(board.read_text().replace("    // HvConfig", "    HvConfig", 1))
 
 
-def timed(run: Callable[[], str]) -> tuple[float, str]:
-    """Seconds, and what was found."""
-    began = time.perf_counter()
+@dataclass(frozen=True)
+class Round:
+    """One run. cpu_s: of all its processes, which other work on the machine changes less than the time."""
+
+    wall_s: float
+    cpu_s: float
+    found: str
+
+
+def timed(run: Callable[[], str]) -> Round:
+    """Run it once."""
+    began, before = time.perf_counter(), os.times()
     found = run()
-    return time.perf_counter() - began, found
+    after = os.times()
+    cpu = after.children_user - before.children_user + after.children_system - before.children_system
+    return Round(time.perf_counter() - began, cpu, found)
 
 
 def main() -> int:
@@ -97,12 +110,10 @@ def main() -> int:
             return ", ".join(refused)
 
         runs = {"hvrig layout check": run_hvrig, "regular expressions": run_expressions, "dtc alone": run_dtc}
-        seconds: dict[str, list[float]] = {name: [] for name in runs}
-        found: dict[str, str] = {}
+        rounds: dict[str, list[Round]] = {name: [] for name in runs}
         for _ in range(arguments.repeat):
             for name, run in runs.items():
-                took, found[name] = timed(run)
-                seconds[name].append(took)
+                rounds[name].append(timed(run))
         size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     result = {
         "boards": len(BOARDS),
@@ -111,11 +122,12 @@ def main() -> int:
         "rounds": arguments.repeat,
         "by": {
             name: {
-                "median_s": round(statistics.median(took), 3),
-                "range_s": [round(min(took), 3), round(max(took), 3)],
-                "found": found[name],
+                "median_s": round(statistics.median(one.wall_s for one in took), 3),
+                "range_s": [round(min(one.wall_s for one in took), 3), round(max(one.wall_s for one in took), 3)],
+                "cpu_s": round(statistics.median(one.cpu_s for one in took), 3),
+                "found": took[-1].found,
             }
-            for name, took in seconds.items()
+            for name, took in rounds.items()
         },
     }
     print(json.dumps(result, indent=2))
