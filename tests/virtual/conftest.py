@@ -145,7 +145,7 @@ class VirtualBench:
 
 @pytest.fixture
 def bench(images: ImageSet, tmp_path: Path) -> Iterator[VirtualBench]:
-    for reserved in (None, 4 << 20):
+    for reserved in (None, 4 << 20, 6 << 20):
         images.zone0_dtb(reserved)
     with Rack(uboot=images.uboot, tftp=images.tftp, log=tmp_path / "rack.log") as rack:
         yield VirtualBench(rack.start(Deadline(15)), images, tmp_path)
