@@ -37,6 +37,7 @@ from hvrig.model.run import (
     split_ladder,
 )
 from hvrig.pipeline import prepare_place, run_gate
+from hvrig.report.github_job import tell_job
 from hvrig.report.text import to_text
 from hvrig.report.verdict_json import to_json_text
 from hvrig.scan import Scan, blocks_of
@@ -125,6 +126,8 @@ def run(
         result = run_gate(prepare_place(options), options, observer)
     verdict = result.verdict
     click.echo(to_json_text(verdict, result.started) if as_json else to_text(verdict, result.folder), nl=not as_json)
+    for line in tell_job(verdict, result.folder, os.environ):
+        click.echo(line, err=True)
     sys.exit(EXIT_INTERRUPTED if verdict.cause is Cause.INTERRUPTED else verdict.exit_status)
 
 

@@ -51,6 +51,7 @@ from hvrig.model.run import RunOptions
 from hvrig.own_hvisor import prepare
 from hvrig.provision.local_files import find_local_files, with_given
 from hvrig.provision.tftp_folder import TftpFolder, run_stem, staged_name
+from hvrig.report.github_job import SUMMARY, summary_text
 from hvrig.report.junit import to_junit
 from hvrig.report.layout import layout_json
 from hvrig.report.narrator import Narrator
@@ -711,7 +712,15 @@ class Run:
         except LabError as failure:  # whoever called still learns what the run came to
             self.note(failure)
             verdict = judge(replace(evidence, problem=self._problem), self._versions)
+        self._write_summary(verdict)
         return verdict
+
+    def _write_summary(self, verdict: Verdict) -> None:
+        """`summary.md`. It says nothing that verdict.json does not: without it the verdict stands all the same."""
+        try:
+            self._store.write(SUMMARY, summary_text(verdict, self._store.folder))
+        except Exception as error:
+            self._observer(Step(f"{SUMMARY} was not written: {error}"))
 
 
 @dataclass(frozen=True)

@@ -124,10 +124,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """The verdict, last."""
     hil = config.stash[_SESSION]
     if hil.verdict is not None and hil.folder is not None:
+        from hvrig.report.github_job import tell_job
         from hvrig.report.text import to_text
 
         terminalreporter.section("memory gate")
         terminalreporter.write_line(to_text(hil.verdict, hil.folder))
+        for line in tell_job(hil.verdict, hil.folder, os.environ):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -151,13 +151,14 @@ def _rungs(evidence: Evidence) -> Iterator[str]:
         locked = "yes" if rung.run.locked else "no"
         yield (
             f"{size:<7} {rung.outcome.value:<7} {got:>12}  {locked:<6} {duration(rung.seconds):>15}"
-            f"  {_hypervisor_pages(rung.coverage):>16}"
+            f"  {hypervisor_pages(rung.coverage):>16}"
         )
         if rung.reason:
             yield from _wrapped(rung.reason, "        ", "        ")
 
 
-def _hypervisor_pages(coverage: Coverage | None) -> str:
+def hypervisor_pages(coverage: Coverage | None) -> str:
+    """How many of the hypervisor's pages a rung held; why there is no number, where there is none."""
     if coverage is None:
         return "not read"
     return str(coverage.hypervisor_pages) if coverage.hypervisor_range else "range unknown"
