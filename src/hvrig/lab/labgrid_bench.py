@@ -89,8 +89,11 @@ class LabgridBench:
             self.power = LabgridPower(target, self._name, self._ask)
             self.tftp: TftpSettings | RemoteTftp | None = local_tftp(target) or remote_tftp(target)
         except NoResourceFoundError as error:
+            away = ", ".join(sorted(type(resource).__name__ for resource in getattr(error, "filter", None) or ()))
             raise LabError(
-                f"labgrid has no such resource for place {self._name}: {error}.",
+                f"The {away} of place {self._name} is not there."
+                if away
+                else f"labgrid has no such resource for place {self._name}: {error}.",
                 "Does the exporter run, and is the adapter plugged in? See labgrid-client resources.",
             ) from error
         except LabgridClientError as error:
