@@ -15,7 +15,7 @@ from hvrig.watch import Watch
 # `pytest --hypothesis-profile=watch-long tests/unit/watch/test_watch_machine.py`: some ten minutes on a core.
 settings.register_profile(
     "watch-long",
-    max_examples=6000,
+    max_examples=4500,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
