@@ -38,7 +38,7 @@ def test_an_under_reserved_hypervisor_is_caught_by_the_last_rung(tmp_path: Path)
 def test_a_silent_overlap_is_found_by_the_pages_alone(bench: VirtualBench) -> None:
     # memtester is to end by itself, on a busy machine, too.
     slow = {"rung_bytes_per_s": 1048576.0}
-    done = bench.run("virtual-silent", "--ladder", "768M", "--stress-anyway", deadlines=slow)
+    done = bench.run("virtual-silent", "--ladder", "768M", "--stress-anyway", seconds=900, deadlines=slow)
     assert done.status == 1
     assert (done.verdict["outcome"], done.verdict["cause"]) == ("fail", "layout")
     rung = done.verdict["rungs"][0]
