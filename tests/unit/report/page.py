@@ -9,7 +9,21 @@ from markdown_it import MarkdownIt
 
 # Markdown's and HTML's own letters and words, so that hypothesis finds combinations.
 _LETTERS = "`|<>&*_~[]()!#$\\@:/.-+=1\"'w a\n\t\x1b"
-_WORDS = ("::", "www.", "https://x.y", "```", "&lt;", "<b>", "</details>", "##[", "\n\n", "    ")
+_WORDS = (
+    "::",
+    "www.",
+    "https://x.y",
+    "```",
+    "&lt;",
+    "<b>",
+    "</details>",
+    "##[",
+    "\n\n",
+    "    ",
+    "\n```\n",
+    "\n- ",
+    "\n|-|\n",
+)
 NASTY = st.lists(st.sampled_from([*_LETTERS, *_WORDS]) | st.characters(), max_size=30).map("".join)
 
 
