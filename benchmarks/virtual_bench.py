@@ -41,6 +41,8 @@ def virtual_bench(folder: Path, uart_times: Path | None = None) -> Iterator[Benc
 def _places(folder: Path, endpoints: RackEndpoints, images: ImageSet) -> Path:
     tree = yaml.safe_load((REPOSITORY / "lab/places.yaml").read_text(encoding="utf-8"))
     for target in tree["targets"].values():
+        if target["options"]["hvrig"].pop("rack", None) is None:
+            continue  # a real board
         target["resources"] = [
             {
                 "NetworkPowerPort": {
@@ -52,7 +54,6 @@ def _places(folder: Path, endpoints: RackEndpoints, images: ImageSet) -> Path:
             {"NetworkSerialPort": {"host": "127.0.0.1", "port": endpoints.uart_port, "protocol": "raw"}},
             {"NetworkService": {"address": "127.0.0.1", "port": endpoints.ssh_port, "username": "root"}},
         ]
-        target["options"]["hvrig"].pop("rack")
     path = folder / "places.yaml"
     path.write_text(yaml.safe_dump(tree).replace("${rack}", str(images.folder)), encoding="utf-8")
     return path

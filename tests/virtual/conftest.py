@@ -120,8 +120,8 @@ class VirtualBench:
             {"NetworkService": {"address": "127.0.0.1", "port": self.endpoints.ssh_port, "username": "root"}},
         ]
         for target in tree["targets"].values():
-            target["resources"] = resources
-            target["options"]["hvrig"].pop("rack")
+            if target["options"]["hvrig"].pop("rack", None) is not None:  # the others are real boards
+                target["resources"] = resources
         settings = tree["targets"][place]["options"]["hvrig"]
         for group, values in changes.items():
             settings.setdefault(group, {}).update(values)
