@@ -566,8 +566,9 @@ def _owner(stream: Stream, finding: Finding) -> int | None:
 
 
 def _tells_of(finding: Finding, message: Message) -> bool:
-    """Whether the kinds agree. The words of an external abort that lose their end are those of an oops."""
-    return finding.kind == message.kind or (finding.kind, message.kind) == ("kernel-oops", "external-abort")
+    """Whether the kinds agree. The words of an external abort that lose their end are those of an oops, and so on."""
+    shorter = {"external-abort": "kernel-oops", "soft-lockup": "kernel-bug"}
+    return finding.kind in (message.kind, shorter.get(message.kind))
 
 
 def _agreement(stream: Stream, number: int, finding: Finding) -> int:
@@ -625,7 +626,9 @@ def _check_fields(stream: Stream, number: int, finding: Finding) -> Iterator[tup
         and stream.survives(number, message.zone_at)
         and finding.zone not in (message.zone, None)
     ):
-        yield "wrong", f"{message.kind}: zone {finding.zone} instead of {message.zone}"
+        others = {stream.messages[other].zone for other in _woven_with(stream, number)}
+        unsure = finding.confidence is Confidence.LOW and finding.zone in others
+        yield "swapped" if unsure else "wrong", f"{message.kind}: zone {finding.zone} instead of {message.zone}"
 
 
 def _said_around(stream: Stream, number: int, name: str) -> Iterator[_Value]:

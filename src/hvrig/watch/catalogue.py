@@ -38,7 +38,10 @@ _INSIDE = rb"\A {1,8}"
 # A number outside of structures is followed by one of these, if it is whole.
 _AFTER = rb"(?=[,\s!)])"
 # What can be left of a log line's head, or of its colours, that lost bytes or took some in.
-HEAD_REMAINS = rb"\(hvisor|hvisor::|(?:ERROR|WARN) {1,3}(?:CPU)?\d|[:\d]\) |\[\d{0,2}m |\) (?:[Zz]one \d{1,3} )?\Z"
+HEAD_REMAINS = (
+    rb"\(hvisor|hvisor::|\[(?:ERROR|WARN) |(?:ERROR|WARN) {1,3}(?:CPU)?\d|[:\d]\) |\[\d{0,2}m |"
+    rb"\) (?:[Zz]one \d{1,3} )?\Z"
+)
 # What stands before a line, or a log line in it, that a tool shows from a file: grep's file name, with or without line
 # number, or the level in brackets of `dmesg -r` and pstore. A compiler's line has a column, hvisor's own errors name a
 # source: their ends are their own, and a fault can break them.
@@ -217,7 +220,7 @@ KINDS: tuple[Kind, ...] = (
                 FieldType.TEXT,
                 below=(
                     (rb"message: Some\(\s*\Z", rb"\A {8}(?!(?:file|line|col): )(\S.{0,400}?)" + _COMMA),
-                    (rb"panicked at " + _PLACE, rb"\A(?![\[\s])(.{1,400}?)\s*\Z"),
+                    (rb"panicked at " + _PLACE, rb"\A(?![\[\s]|.*\{\s*\Z)(.{1,400}?)\s*\Z"),
                 ),
             ),
             "file": Field(

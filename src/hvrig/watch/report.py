@@ -222,7 +222,7 @@ class Report:
             self._proof = 0
         self._read(kept, _SPIN_IN_TEXT.sub(b"", piece) if b"\x08" in piece else kept)
         # Another CPU has written in between: whose lines these are is not certain.
-        own = 0 if self.lines else _OWN_HEAD
+        own = _OWN_HEAD if self._text == kept[:_EXCERPT_BYTES] else 0
         if self.kind.max_lines > 1 and (_HEAD.search(kept, own) or kept.count(b"hvisor::") > 1):
             self._low = True
         short = self._begins_short(kept)
