@@ -87,6 +87,7 @@ class Report:
         self._lacking = [name for name, field in kind.fields.items() if field.required]
         self._zone: int | None = None
         self._fragment = b""
+        self._broken_off = b""  # the last fragment
         self._below: dict[str, bytes] = {}  # what a field looks like on the lines below its opener
         self._short = False
         self._spoiled = False
@@ -151,7 +152,12 @@ class Report:
         """Whether `text` is the rest of the kind's first words, whose beginning stood before another report."""
         first = self.kind.words[0].literal
         cuts = range(1, len(first))
-        return any(self._fragment.endswith(first[:cut]) and text.startswith(first[cut:]) for cut in cuts)
+        return any(self._broken_off.endswith(first[:cut]) and text.startswith(first[cut:]) for cut in cuts)
+
+    def broke_off_in(self, words: bytes) -> bool:
+        """Whether another report broke in where these second words had begun: whole ones are not this report's."""
+        first = self.kind.words[0].literal.strip() + b" "
+        return any(self._broken_off.endswith(first + words[:cut]) for cut in range(1, len(words)))
 
     def ends_with(self, line: bytes) -> bool:
         """Whether `line` is the last of a report of this kind."""
@@ -209,7 +215,7 @@ class Report:
     def cut(self, piece: bytes) -> bool:
         """Take a line's beginning that another report broke off. Returns whether the report is complete."""
         done = self.take(piece)
-        self._fragment = _SPIN.sub(b"", piece)[-_FRAGMENT_BYTES:]
+        self._fragment = self._broken_off = _SPIN.sub(b"", piece)[-_FRAGMENT_BYTES:]
         return done
 
     def take(self, piece: bytes) -> bool:

@@ -466,6 +466,8 @@ class Watch:
                 follows = words.second and (
                     cpu in (None, report.cpu) if report.lines == 0 else cpu is None and report.fresh
                 )
+                if words.second and report.broke_off_in(words.literal):
+                    continue
                 of_presumed = words.second and cpu is None and report.presumed
                 if not again and (follows or of_presumed or kind.origin is Origin.KERNEL):
                     self._goes_on(report, index, t, events)
