@@ -1,5 +1,5 @@
 """The command line: `hvrig run`, `hvrig scan`, `hvrig places`, `hvrig virtual-lab`; `hvrig layout` is in
-`hvrig.layout_cli`, its `live` and `reserve` in modules of their own.
+`hvrig.layout_cli`, its `live` and `reserve`, and `hvrig doctor`, in modules of their own.
 
 Exit status: 0 pass, 1 fail, 2 usage, 3 infra, 130 interrupted (decision 8). `scan`: 0 nothing found, 1 found, 2 usage.
 """
@@ -19,6 +19,7 @@ import click
 from rich.console import Console as RichConsole
 
 from hvrig import __version__
+from hvrig.doctor_cli import doctor
 from hvrig.lab.places import load_place, place_names
 from hvrig.layout.inputs import MapInputs, read_map
 from hvrig.layout_cli import layout
@@ -134,6 +135,7 @@ def run(
 layout.add_command(live)
 layout.add_command(reserve)
 cli.add_command(layout)
+cli.add_command(doctor)
 
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

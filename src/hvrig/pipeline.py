@@ -235,7 +235,11 @@ class Run:
         """When the run began, in UTC."""
         return self._store.started
 
-    def _open_bench(self) -> LabgridBench:
+    def keep(self, name: str, text: str) -> None:
+        """Put `text` into the evidence's file `name`. Raises LabError."""
+        self._store.write(name, text)
+
+    def open_bench(self) -> LabgridBench:
         """labgrid's target, this run's own from now on; before the first phase, since somebody may have it."""
         if self._bench is None:
             ports, coordinator = self._start_rack()
@@ -256,7 +260,7 @@ class Run:
     def _ask_person(self, request: str) -> None:
         ask_person(request, Deadline(self.place.deadlines.person_s), lambda text: self._observer(Step(text)))
 
-    def _find_files(self) -> None:
+    def find_files(self) -> None:
         """Which files are booted, and whether this hypervisor looks for them where they will be loaded.
 
         Before anything is acquired or switched on. Raises UsageError.
@@ -282,7 +286,7 @@ class Run:
         for note in own.notes:
             self._observer(Step(note))
 
-    def _stage(self, bench: LabgridBench) -> None:
+    def stage(self, bench: LabgridBench) -> None:
         """Put the images where the board's TFTP server finds them, under names of this run's own."""
         if self._staged:
             return
@@ -314,7 +318,7 @@ class Run:
         except LabError as failure:  # the place could not be given back
             self._record(failure, None)
 
-    def _open_console(self, bench: LabgridBench) -> Console:
+    def open_console(self, bench: LabgridBench) -> Console:
         """The UART, recorded from now on."""
         if self._console is None:
             console = Console(bench.serial, self._store.folder, [self._receive], again=bench.serial_again)
@@ -481,11 +485,11 @@ class Run:
             if not isinstance(error, HvrigError):
                 raise
         if self._latch.is_set:
-            self._console_grace()
+            self.console_grace()
         else:
             self._leave_phase()
 
-    def _console_grace(self) -> None:
+    def console_grace(self) -> None:
         """After a fault the UART is recorded on for a moment: the other CPUs report too."""
         first = self._latch.first
         assert first is not None
@@ -507,25 +511,42 @@ class Run:
             self._boot()
 
     def _boot(self) -> None:
-        self._find_files()
-        bench = self._open_bench()
+        self.find_files()
+        bench = self.open_bench()
         self.entered(Phase.POWER)
-        console = self._open_console(bench)
-        self._stage(bench)
-        deadlines = self.place.deadlines
-        bench.power.off(Deadline(deadlines.power_s))
+        console = self.open_console(bench)
+        self.stage(bench)
+        self.switch_off(bench, console)
+        with self.switched_on(bench, console) as tap:
+            bring_up(tap, self.place, self, self._clock)
+        self.log_in(bench)
+
+    def switch_off(self, bench: LabgridBench, console: Console) -> None:
+        """Power off, and wait until a board that was on has run down."""
+        bench.power.off(Deadline(self.place.deadlines.power_s))
         if console.offset:
             time.sleep(POWER_OFF_SETTLE_S)
+
+    @contextmanager
+    def switched_on(self, bench: LabgridBench, console: Console) -> Iterator[ConsoleTap]:
+        """Power on; the dialogue's tap, opened before. What stops autoboot is sent while the outlet still answers.
+
+        Reads from the tap raise FaultStoppedBoot once a fault was seen.
+        """
         with self._lock:
             self._watch.expect_boot()
         self._booted = ()
         with console.tap() as tap:
             with _InterruptKeys(console, self.place.uboot):
-                bench.power.on(Deadline(deadlines.power_s))
-            bring_up(_WatchedTap(tap, self._latch), self.place, self, self._clock)
+                bench.power.on(Deadline(self.place.deadlines.power_s))
+            yield _WatchedTap(tap, self._latch)
+
+    def log_in(self, bench: LabgridBench) -> ParamikoShell:
+        """The SSH connection to root-linux, which runs. Raises LabError or UsageError."""
         self.entered(Phase.SSH)
-        self._shell = connect(bench.ssh, self.place.ssh, Deadline(deadlines.ssh_s))
-        self._versions.update(_board_versions(self._shell, Deadline(deadlines.command_s)))
+        self._shell = shell = connect(bench.ssh, self.place.ssh, Deadline(self.place.deadlines.ssh_s))
+        self._versions.update(_board_versions(shell, Deadline(self.place.deadlines.command_s)))
+        return shell
 
     def _check_files(self) -> None:
         """The static check, before power-on. Its inputs may be old: a finding is told and does not stop the run."""
@@ -635,7 +656,7 @@ class Run:
         try:
             self._boot()
         except FaultStoppedBoot:
-            self._console_grace()
+            self.console_grace()
             raise BoardError(
                 f"The board reported a fault while it booted: {self.describe_alarm()}.",
                 "uart.log has the whole report.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from hvrig.boot.console_pexpect import TapSpawn
@@ -40,16 +41,34 @@ def bring_up(tap: ConsoleTap, place: Place, listener: BootListener, clock: Clock
     with UBoot(spawn, place.uboot) as uboot:
         listener.entered(Phase.UBOOT)
         uboot.interrupt(Deadline(seconds.uboot_s, clock), first_byte=Deadline(seconds.first_byte_s, clock))
-        for command in place.uboot.setup:
-            _run(uboot, command, Deadline(seconds.command_s, clock))
+        prepare(uboot, place, clock)
         listener.entered(Phase.LOAD)
-        for name, image in place.images.items():
-            listener.loaded(uboot.load(name, image, Deadline(seconds.load_s, clock)))
-        for command in place.uboot.before_boot:
-            _run(uboot, command, Deadline(seconds.command_s, clock))
-        # Said before the command is typed, so that no byte of the hypervisor comes before its phase.
-        listener.entered(Phase.HYPERVISOR)
-        uboot.boot(Deadline(seconds.command_s, clock))
+        load_images(uboot, place, listener.loaded, clock)
+        start(uboot, spawn, place, listener, clock)
+
+
+def prepare(uboot: UBoot, place: Place, clock: Clock = time.monotonic) -> None:
+    """The commands before loading, the network's among them. Raises as `bring_up` does."""
+    for command in place.uboot.setup:
+        _run(uboot, command, Deadline(place.deadlines.command_s, clock))
+
+
+def load_images(
+    uboot: UBoot, place: Place, loaded: Callable[[BootedFile], object], clock: Clock = time.monotonic
+) -> None:
+    """Load and prove each image; `loaded` hears of each. Raises as `bring_up` does."""
+    for name, image in place.images.items():
+        loaded(uboot.load(name, image, Deadline(place.deadlines.load_s, clock)))
+
+
+def start(uboot: UBoot, spawn: TapSpawn, place: Place, listener: BootListener, clock: Clock = time.monotonic) -> None:
+    """From loaded images to root-linux's shell. Raises as `bring_up` does."""
+    seconds = place.deadlines
+    for command in place.uboot.before_boot:
+        _run(uboot, command, Deadline(seconds.command_s, clock))
+    # Said before the command is typed, so that no byte of the hypervisor comes before its phase.
+    listener.entered(Phase.HYPERVISOR)
+    uboot.boot(Deadline(seconds.command_s, clock))
     await_hypervisor(spawn, place.hypervisor, Deadline(seconds.hypervisor_s, clock), uboot_prompt=place.uboot.prompt)
     listener.entered(Phase.ROOT_LINUX)
     await_root_linux(spawn, place.root_linux, Deadline(seconds.root_linux_s, clock))

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import paramiko
 from paramiko.pkey import UnknownKeyType
@@ -39,19 +40,29 @@ _HANDSHAKE_S = 15.0
 
 _BLOCK = 1 << 16
 
+_T = TypeVar("_T")
+
 # paramiko logs tracebacks at level ERROR; without a handler Python would print them in the middle of the report.
 _LOG_CHANNEL = "hvrig.ssh"
 logging.getLogger(_LOG_CHANNEL).addHandler(logging.NullHandler())
+
+# Every sshd of the last ten years has one, and it is what docs/places.md asks for.
+_LEARNED_KIND = "ssh-ed25519"
 
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 
 
 @dataclass(frozen=True)
-class _HostKey:
+class HostKey:
     """A public host key: its type and its bytes, as in known_hosts."""
 
     kind: str
     blob: bytes
+
+    @property
+    def line(self) -> str:
+        """As in a `.pub` file, without a comment."""
+        return f"{self.kind} {base64.b64encode(self.blob).decode()}"
 
     def __str__(self) -> str:
         digest = base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
@@ -68,12 +79,33 @@ def connect(endpoint: SshEndpoint, settings: SshSettings, deadline: Deadline) ->
     Raises UsageError if the place's key or host key cannot be used; LabError at once if the board shows another
     host key or refuses the key, and at the deadline if it never answered.
     """
-    pinned = _pinned_host_key(settings.host_key)
+    pinned = pinned_host_key(settings.host_key)
     key = _private_key(settings.key)
+    return ParamikoShell(
+        _until_it_answers(lambda: _log_in(endpoint, settings, pinned, key, deadline), endpoint, deadline), endpoint
+    )
+
+
+def shown_host_key(endpoint: SshEndpoint, deadline: Deadline) -> HostKey:
+    """The host key that whoever answers at `endpoint` shows, without logging in. Raises LabError at the deadline."""
+
+    def ask() -> HostKey:
+        transport = _connected(endpoint, _LEARNED_KIND, deadline)
+        try:
+            key = transport.get_remote_server_key()
+            return HostKey(key.get_name(), key.asbytes())
+        finally:
+            transport.close()
+
+    return _until_it_answers(ask, endpoint, deadline)
+
+
+def _until_it_answers(ask: Callable[[], _T], endpoint: SshEndpoint, deadline: Deadline) -> _T:
+    """What `ask` returns, asked again while the board is still booting."""
     pause = threading.Event()
     while True:
         try:
-            return ParamikoShell(_log_in(endpoint, settings, pinned, key, deadline), endpoint)
+            return ask()
         except _NotYetError as error:
             last = str(error)
         if deadline.expired:
@@ -224,8 +256,23 @@ def _close(channel: paramiko.Channel) -> None:
 
 
 def _log_in(
-    endpoint: SshEndpoint, settings: SshSettings, pinned: _HostKey, key: paramiko.PKey, deadline: Deadline
+    endpoint: SshEndpoint, settings: SshSettings, pinned: HostKey, key: paramiko.PKey, deadline: Deadline
 ) -> paramiko.Transport:
+    transport = _connected(endpoint, pinned.kind, deadline)
+    try:
+        _require_host_key(transport, pinned, endpoint)
+        _authenticate(transport, settings, key, endpoint, deadline)
+        transport.set_keepalive(max(1, round(settings.keepalive_s)))
+    except BaseException as error:
+        transport.close()
+        if isinstance(error, (paramiko.SSHException, EOFError, OSError)):
+            raise _NotYetError(str(error) or type(error).__name__) from None
+        raise
+    return transport
+
+
+def _connected(endpoint: SshEndpoint, kind: str, deadline: Deadline) -> paramiko.Transport:
+    """A connection whose keys are agreed; `kind`: the host key that is asked for first. Raises _NotYetError."""
     try:
         sock = socket.create_connection(
             (endpoint.host, endpoint.port), timeout=max(0.001, min(_CONNECT_S, deadline.remaining))
@@ -235,10 +282,7 @@ def _log_in(
     transport: paramiko.Transport | None = None
     try:
         transport = paramiko.Transport(sock)
-        _shake_hands(transport, pinned, deadline)
-        _require_host_key(transport, pinned, endpoint)
-        _authenticate(transport, settings, key, endpoint, deadline)
-        transport.set_keepalive(max(1, round(settings.keepalive_s)))
+        _shake_hands(transport, kind, deadline)
     except BaseException as error:
         if transport is not None:
             transport.close()
@@ -249,13 +293,13 @@ def _log_in(
     return transport
 
 
-def _shake_hands(transport: paramiko.Transport, pinned: _HostKey, deadline: Deadline) -> None:
+def _shake_hands(transport: paramiko.Transport, kind: str, deadline: Deadline) -> None:
     transport.set_log_channel(_LOG_CHANNEL)
     transport.banner_timeout = min(_BANNER_S, max(0.001, deadline.remaining))
     transport.handshake_timeout = _HANDSHAKE_S
     options = transport.get_security_options()
-    wanted = _RSA_SIGNATURES if pinned.kind == "ssh-rsa" else (pinned.kind,)
-    options.key_types = sorted(options.key_types, key=lambda kind: kind not in wanted)
+    wanted = _RSA_SIGNATURES if kind == "ssh-rsa" else (kind,)
+    options.key_types = sorted(options.key_types, key=lambda offered: offered not in wanted)
     agreed = threading.Event()
     transport.start_client(event=agreed)
     if not agreed.wait(min(_HANDSHAKE_S, deadline.remaining)):
@@ -265,14 +309,14 @@ def _shake_hands(transport: paramiko.Transport, pinned: _HostKey, deadline: Dead
         raise transport.get_exception() or EOFError("the connection was closed during the SSH key exchange")
 
 
-def _require_host_key(transport: paramiko.Transport, pinned: _HostKey, endpoint: SshEndpoint) -> None:
+def _require_host_key(transport: paramiko.Transport, pinned: HostKey, endpoint: SshEndpoint) -> None:
     shown = transport.get_remote_server_key()
-    got = _HostKey(shown.get_name(), shown.asbytes())
+    got = HostKey(shown.get_name(), shown.asbytes())
     if got != pinned:
         raise LabError(
             f"{endpoint} shows the host key {got}, but the place pins {pinned}",
             "if the board got a new system, put its key (/etc/ssh/ssh_host_*_key.pub on the board) into the place's "
-            "ssh.host_key; if not, another machine answers at this address",
+            "ssh.host_key, or run hvrig doctor --learn-host-key; if not, another machine answers at this address",
         )
 
 
@@ -294,7 +338,7 @@ def _authenticate(
     if error is None or isinstance(error, paramiko.AuthenticationException):
         raise LabError(
             f"{endpoint} refuses the user {endpoint.user!r} with the key {settings.key} "
-            f"({_HostKey(key.get_name(), key.asbytes())})",
+            f"({HostKey(key.get_name(), key.asbytes())})",
             f"append {settings.key}.pub to ~/.ssh/authorized_keys of {endpoint.user!r} on the board, "
             "or give the right key in the place's ssh.key",
         )
@@ -312,7 +356,7 @@ def _private_key(path: Path) -> paramiko.PKey:
         ) from None
 
 
-def _pinned_host_key(text: str) -> _HostKey:
+def pinned_host_key(text: str) -> HostKey:
     """The key in `ssh-ed25519 AAAA... comment`, or in the first such line of the file that `text` names."""
     found = _read_host_key(text)
     if found is None and "\n" not in text:
@@ -332,7 +376,7 @@ def _pinned_host_key(text: str) -> _HostKey:
     return found
 
 
-def _read_host_key(line: str) -> _HostKey | None:
+def _read_host_key(line: str) -> HostKey | None:
     words = line.split()
     if len(words) < 2 or not words[0].startswith(("ssh-", "ecdsa-", "sk-")):
         return None
@@ -340,4 +384,4 @@ def _read_host_key(line: str) -> _HostKey | None:
         blob = base64.b64decode(words[1], validate=True)
     except (binascii.Error, ValueError):
         return None
-    return _HostKey(words[0], blob)
+    return HostKey(words[0], blob)

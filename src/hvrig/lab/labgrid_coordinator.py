@@ -26,7 +26,7 @@ from labgrid.util.proxy import proxymanager
 
 from hvrig.lab.place_lock import LockedError, PlaceLock
 from hvrig.model.deadline import Deadline
-from hvrig.model.errors import LabError, UsageError
+from hvrig.model.errors import LabError, PlaceHeldError, UsageError
 from hvrig.model.harmless import harmless
 
 DEFAULT_PORT = 20408
@@ -184,7 +184,7 @@ class LabgridHold:
             try:
                 self._take(place)
             except _HeldError as held:
-                raise LabError(f"{held.who}.", self._remedy(place, held.holder)) from held
+                raise PlaceHeldError(f"{held.who}.", self._remedy(place, held.holder)) from held
             return place
         except grpc.RpcError as error:
             raise LabError(
@@ -306,7 +306,7 @@ class LabgridHold:
                 why = self._who_has(candidates, reservation)
             if deadline.expired:
                 waited = f", and was not free within {self._wait_s:g} s" if self._wait_s else ""
-                raise LabError(f"{why.who}{waited}.", self._remedy(" or ".join(candidates) or name, why.holder))
+                raise PlaceHeldError(f"{why.who}{waited}.", self._remedy(" or ".join(candidates) or name, why.holder))
             if not told:
                 told = True
                 self._tell(f"waiting up to {self._wait_s:g} s: {why.who}")

@@ -109,6 +109,11 @@ class _Document:
             node = found[1]
         return node
 
+    def span(self, keys: Sequence[str | int]) -> tuple[int, int] | None:
+        """Where the scalar at `keys` stands in the text, in characters, with its quotes; None where there is none."""
+        node = self._node(keys)
+        return (node.start_mark.index, node.end_mark.index) if isinstance(node, yaml.ScalarNode) else None
+
     def line(self, keys: Sequence[str | int]) -> int | None:
         """The line of the deepest of `keys` that exists, counted from 1."""
         node, line = self._root, None
@@ -232,15 +237,29 @@ def _mistake(document: _Document, name: str, detail: ErrorDetails) -> _Mistake:
 
 def _line_of(document: _Document, name: str, loc: Sequence[str | int]) -> int | None:
     """The line where a setting stands: in the place itself, else in the one that it is like."""
+    return document.line(_keys_of(document, name, loc))
+
+
+def _keys_of(document: _Document, name: str, loc: Sequence[str | int]) -> tuple[str | int, ...]:
+    """The keys under which a setting stands: in the place itself, else in the one that it is like."""
     keys = ("targets", name, "options", "hvrig")
     seen: set[str] = set()
     while name not in seen:
         seen.add(name)
         here = ("targets", name, "options", "hvrig")
         if document.reaches((*here, *loc)):
-            return document.line((*here, *loc))
+            return (*here, *loc)
         name = str(document.get((*here, "like")))
-    return document.line((*keys, *loc))
+    return (*keys, *loc)
+
+
+def setting_span(path: Path, name: str, loc: Sequence[str]) -> tuple[int, int] | None:
+    """Where the value of a setting of place `name` stands in the file, as characters of its text, quotes included.
+
+    In the place itself, else in the one that it is like; None where it stands in neither. Raises UsageError.
+    """
+    document = _Document(path)
+    return document.span(_keys_of(document, name, loc))
 
 
 def _resource_mistakes(document: _Document, name: str) -> list[_Mistake]:

@@ -32,6 +32,10 @@ class LabError(HvrigError):
     """The lab's turn: power, serial, TFTP, SSH set-up, disk. Exit status 3."""
 
 
+class PlaceHeldError(LabError):
+    """Somebody else has the place: labgrid answers, and says who."""
+
+
 class BoardError(HvrigError):
     """A step that the board should have taken did not happen before its deadline.
 
