@@ -17,7 +17,7 @@ pytestmark = pytest.mark.virtual_board
 
 def examine(bench: VirtualBench, *arguments: str, **changes: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     """The exit status, and the checks by name."""
-    places = ["--places", str(bench.places(**changes)), "--place", "virtual"]
+    places = ["--places", str(bench.places("virtual", **changes)), "--place", "virtual"]
     done = subprocess.run(
         [str(HVRIG), "doctor", "--json", "--artifacts", str(bench.folder / "artifacts"), *places, *arguments],
         cwd=REPOSITORY,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from hvrig.lab.places import load_place, setting_span
@@ -80,7 +81,8 @@ def _replace(target: Path, text: str) -> None:
             fresh.chmod(real.stat().st_mode)
         os.replace(fresh, real)  # noqa: PTH105 - complete or not at all
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
         raise _unwritten(target, error) from error
 
 

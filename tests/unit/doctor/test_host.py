@@ -15,9 +15,7 @@ colorama==0.4.6 ; sys_platform == 'win32' \\
     --hash=sha256:01
 typing-extensions==4.12.2
 """
-GOOD = Packages(
-    "3.11.2", ">=3.11", ("click>=8.1",), {"click": "8.1.8", "typing-extensions": "4.12.2"}, LOCK
-)
+GOOD = Packages("3.11.2", ">=3.11", ("click>=8.1",), {"click": "8.1.8", "typing-extensions": "4.12.2"}, LOCK)
 
 
 def test_only_this_machines_pins_count() -> None:
@@ -45,8 +43,6 @@ def test_packages_that_differ(facts: Packages, status: Status, said: str) -> Non
     assert "scripts/setup" in result.remedy
 
 
-@pytest.mark.parametrize(
-    ("free", "status"), [(1 << 40, Status.OK), (100 << 20, Status.WARN), (1 << 20, Status.FAIL)]
-)
+@pytest.mark.parametrize(("free", "status"), [(1 << 40, Status.OK), (100 << 20, Status.WARN), (1 << 20, Status.FAIL)])
 def test_room_for_evidence(free: int, status: Status) -> None:
     assert check_disk("artifacts", free, 1_500_000, GateSettings(), DeadlineSettings()).status is status
