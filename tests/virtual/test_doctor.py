@@ -64,3 +64,13 @@ def test_power_that_reaches_no_board(bench: VirtualBench) -> None:
     assert (status, by_status(checks, "fail")) == (3, ["power"])
     assert "not one byte" in checks["power"]["found"]
     assert checks["boot"]["found"] == "needs tftp"
+
+
+def test_an_image_that_the_tftp_server_has_not(bench: VirtualBench) -> None:
+    # Loaded under its own name and from the rack's folder, which has no such file.
+    load = "tftp {address} no-such-{file}"
+    status, checks = examine(bench, uboot={"load": load})
+    assert (status, by_status(checks, "fail")) == (3, ["tftp"])
+    assert "is not there" in checks["tftp"]["found"]
+    assert checks["autoboot"]["status"] == "ok"
+    assert not bench.status()["on"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -205,6 +206,20 @@ def test_a_place_held_by_somebody_else_is_the_labs_and_says_who(lab: Lab) -> Non
     assert waited.status == 3
     assert "was not free within 2 s" in waited.verdict["summary"]
     assert lab.client("reservations") == ""
+    lab.client("-p", ONE, "release", user="alice")
+
+
+def test_the_doctor_says_who_has_the_place_and_leaves_it_alone(lab: Lab) -> None:
+    lab.client("-p", ONE, "acquire", user="alice")
+    places = ["--places", str(lab.standing.environment), "--place", ONE, "--artifacts", str(lab.folder / "doctor")]
+    done = subprocess.run(
+        [str(HVRIG), "doctor", *places], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert re.search(rf"^fail +place +Place {ONE} is held by elsewhere/alice, since 20", done.stdout, re.MULTILINE)
+    assert re.search(r"^ok +labgrid ", done.stdout, re.MULTILINE)
+    assert re.search(r"^skipped +power +needs uart$", done.stdout, re.MULTILINE)
+    assert lab.who == [ONE]
     lab.client("-p", ONE, "release", user="alice")
 
 

@@ -22,7 +22,7 @@ from paramiko.common import (
     cMSG_CHANNEL_SUCCESS,
 )
 
-from hvrig.gate.shell_paramiko import ParamikoShell, connect
+from hvrig.gate.shell_paramiko import ParamikoShell, connect, pinned_host_key, shown_host_key
 from hvrig.model.bench import SshEndpoint
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError, UsageError
@@ -378,3 +378,17 @@ def test_a_board_that_is_still_booting_is_awaited(
     monkeypatch.setattr(socket, "create_connection", boots_after_two_refusals)
     connect(endpoint(server), settings, Deadline(20)).close()
     assert len(refusals) == 2
+
+
+def test_the_host_key_that_is_shown_is_learned_without_a_login(server: Server, tmp_path: Path) -> None:
+    server.silent_first = 1
+    shown = shown_host_key(endpoint(server, user="nobody"), Deadline(20))
+    assert shown.line == public(server.host_key)
+    (tmp_path / "learned.pub").write_text(shown.line + "\n")
+    assert pinned_host_key(str(tmp_path / "learned.pub")) == shown
+
+
+def test_no_host_key_is_learned_where_nobody_answers(server: Server) -> None:
+    server.close()
+    with pytest.raises(LabError, match=r"no SSH to root@127.0.0.1:\d+ within 0.3 s"):
+        shown_host_key(endpoint(server), Deadline(0.3))
