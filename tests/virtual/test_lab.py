@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hvrig.model.deadline import Deadline
 from hvrig.virtual_lab import StandingLab, standing_lab
@@ -299,12 +300,24 @@ def test_a_place_acquired_by_hand_is_used_and_left_acquired(lab: Lab) -> None:
 
 
 def test_a_set_up_that_fails_gives_the_place_back(lab: Lab) -> None:
+    tree = yaml.safe_load(lab.standing.environment.read_text(encoding="utf-8"))
+    tree["targets"][ONE]["options"]["hvrig"]["tftp"] = {"folder": str(lab.folder / "no-such-folder")}
+    places = lab.folder / "no-tftp.yaml"
+    places.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    done = run_hvrig(lab.folder, "--places", str(places), "--place", ONE, seconds=60)
+    assert done.verdict["outcome"] == "infra"
+    assert f"place {ONE} acquired" in done.output
+    assert "no-such-folder" in done.output
+    assert lab.who == []
+
+
+def test_a_place_whose_files_are_missing_is_not_acquired(lab: Lab) -> None:
     text = lab.standing.environment.read_text().replace("id_ed25519", "no-such-key")
     places = lab.folder / "no-key.yaml"
     places.write_text(text)
     done = run_hvrig(lab.folder, "--places", str(places), "--place", ONE, seconds=60)
     assert (done.status, done.verdict["cause"]) == (2, "usage")
-    assert f"place {ONE} acquired" in done.output
+    assert "acquired" not in done.output
     assert lab.who == []
 
 
