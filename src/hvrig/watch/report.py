@@ -157,7 +157,8 @@ class Report:
     def broke_off_in(self, words: bytes) -> bool:
         """Whether another report broke in where these second words had begun: whole ones are not this report's."""
         first = self.kind.words[0].literal.strip() + b" "
-        return any(self._broken_off.endswith(first + words[:cut]) for cut in range(1, len(words)))
+        cuts = [first + words[:cut] for cut in range(1, len(words))]
+        return any(self._broken_off.endswith(cut) or cut + b"[" in self._text for cut in cuts)
 
     def ends_with(self, line: bytes) -> bool:
         """Whether `line` is the last of a report of this kind."""
