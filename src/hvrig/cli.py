@@ -9,16 +9,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import click
 from rich.console import Console as RichConsole
 
 from hvrig import __version__
+from hvrig.cli_options import (
+    artifacts_option,
+    board_rs_option,
+    end_at_sigterm,
+    images_option,
+    input_file,
+    place_option,
+    places_option,
+    wait_option,
+)
 from hvrig.doctor_cli import doctor
 from hvrig.lab.places import load_place, place_names
 from hvrig.layout.inputs import MapInputs, read_map
@@ -29,9 +37,6 @@ from hvrig.model.errors import HvrigError, UsageError
 from hvrig.model.evidence import Cause
 from hvrig.model.harmless import harmless
 from hvrig.model.run import (
-    DEFAULT_ARTIFACTS,
-    DEFAULT_PLACE,
-    DEFAULT_PLACES,
     EXIT_INTERRUPTED,
     RunOptions,
     split_images,
@@ -46,15 +51,6 @@ from hvrig.scan_report import REPORTS
 from hvrig.terminal import Terminal
 from hvrig.virtual_lab import standing_lab
 
-_places_option = click.option(
-    "--places",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=DEFAULT_PLACES,
-    show_default=True,
-    envvar="HVRIG_PLACES",
-    help="The labgrid environment that describes the places.",
-)
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hvrig")
@@ -63,40 +59,15 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option(
-    "--place",
-    default=DEFAULT_PLACE,
-    show_default=True,
-    envvar="HVRIG_PLACE",
-    help="The place to run on; HVRIG_PLACE names the default.",
-)
-@_places_option
+@place_option
+@places_option
 @click.option("--ladder", help="memtester's sizes instead of the place's, such as 64M,128M.")
-@click.option(
-    "--image", "images", multiple=True, metavar="NAME=PATH", help="A local file instead of the place's image NAME."
-)
-@click.option(
-    "--board-rs",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="hvisor's board.rs of the build under test: the load addresses must be its.",
-)
+@images_option
+@board_rs_option
 @click.option("--keep-on", is_flag=True, help="Leave the board powered when the run is over.")
 @click.option("--stress-anyway", is_flag=True, help="Run memtester even if the layout check has settled the matter.")
-@click.option(
-    "--wait",
-    "wait_s",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="How long to queue for a place that somebody else has acquired.",
-)
-@click.option(
-    "--artifacts",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_ARTIFACTS,
-    show_default=True,
-    help="Where the folder with the run's evidence is made.",
-)
+@wait_option
+@artifacts_option
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON on stdout; progress goes to stderr.")
 def run(
     place: str,
@@ -111,7 +82,7 @@ def run(
     as_json: bool,
 ) -> NoReturn:
     """Boot the place's board and run the memory gate on it."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_at_sigterm()
     options = RunOptions(
         places=places,
         place=place,
@@ -139,21 +110,19 @@ cli.add_command(doctor)
 
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_input_file = click.Path(dir_okay=False, path_type=Path)
-
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--elf", type=_input_file, help="hvisor's ELF, with symbols: where the hypervisor lies.")
-@click.option("--dtb", type=_input_file, help="Zone 0's device tree blob: memory, reservations, devices.")
-@click.option("--board-rs", type=_input_file, help="hvisor's board.rs: zone 0's regions.")
+@click.option("--elf", type=input_file, help="hvisor's ELF, with symbols: where the hypervisor lies.")
+@click.option("--dtb", type=input_file, help="Zone 0's device tree blob: memory, reservations, devices.")
+@click.option("--board-rs", type=input_file, help="hvisor's board.rs: zone 0's regions.")
 @click.option(
     "--consts-rs",
-    type=_input_file,
+    type=input_file,
     help="hvisor's src/consts.rs, where --board-rs is not in hvisor's tree.",
 )
 @click.option("--place", help="A place whose settings give the hypervisor's range and the images.")
-@_places_option
+@places_option
 @click.option(
     "--boots-expected",
     is_flag=True,
@@ -188,7 +157,7 @@ def scan(
     for note in memory.notes:
         click.echo(f"hvrig: note: {harmless(note, keep_newlines=False)}", err=True)
     report = REPORTS["json" if as_json else form](click.echo)
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_at_sigterm()
     faults = 0
     status = 0
     for file in files:
@@ -220,7 +189,7 @@ def scan(
 
 
 @cli.command()
-@_places_option
+@places_option
 def places(places: Path) -> None:
     """List the places, and check each."""
     wrong: list[HvrigError] = []
@@ -242,7 +211,7 @@ def places(places: Path) -> None:
 @cli.command("virtual-lab")
 @click.option("--boards", type=click.IntRange(1, 8), default=1, show_default=True, help="How many virtual boards.")
 @click.option("--place", default="virtual-lab", show_default=True, help="The place that the boards are like.")
-@_places_option
+@places_option
 @click.option(
     "--environment",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -262,7 +231,7 @@ def places(places: Path) -> None:
 )
 def virtual_lab(boards: int, place: str, places: Path, environment: Path, log: Path, port: int) -> NoReturn:
     """Run a labgrid coordinator and an exporter with virtual boards, until Ctrl-C."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_at_sigterm()
     try:
         with standing_lab(places, place, boards=boards, environment=environment, log=log, port=port) as lab:
             for board in lab.endpoints.boards:
@@ -276,11 +245,6 @@ def virtual_lab(boards: int, place: str, places: Path, environment: Path, log: P
     except KeyboardInterrupt:
         click.echo("the lab has ended")
     sys.exit(0)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM (a CI job that is cancelled) ends a run in the same order as Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 def main() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import click
@@ -14,63 +12,64 @@ from rich.console import Console as RichConsole
 from rich.status import Status as RichStatus
 from rich.text import Text
 
+from hvrig.cli_options import (
+    artifacts_option,
+    board_rs_option,
+    end_at_sigterm,
+    images_option,
+    place_option,
+    places_option,
+    wait_option,
+)
 from hvrig.doctor.report import line, remedy_lines, summary
 from hvrig.doctor.result import Checked, Status
 from hvrig.examination import examine
 from hvrig.model.harmless import harmless
 from hvrig.model.progress import Event, PhaseBegan, Step
-from hvrig.model.run import DEFAULT_ARTIFACTS, DEFAULT_PLACE, DEFAULT_PLACES, EXIT_INTERRUPTED, RunOptions
+from hvrig.model.run import EXIT_INTERRUPTED, RunOptions, split_images
 from hvrig.pipeline import prepare_place
 
 _STYLE = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.SKIPPED: "dim"}
 
 
 @click.command()
-@click.option(
-    "--place",
-    default=DEFAULT_PLACE,
-    show_default=True,
-    envvar="HVRIG_PLACE",
-    help="The place to look at; HVRIG_PLACE names the default.",
-)
-@click.option(
-    "--places",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=DEFAULT_PLACES,
-    show_default=True,
-    envvar="HVRIG_PLACES",
-    help="The labgrid environment that describes the places.",
-)
+@place_option
+@places_option
+@images_option
+@board_rs_option
 @click.option(
     "--learn-host-key",
     is_flag=True,
     help="Believe the SSH host key that the board shows, and write it where the place reads it.",
 )
-@click.option(
-    "--wait",
-    "wait_s",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="How long to queue for a place that somebody else has acquired.",
-)
-@click.option(
-    "--artifacts",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_ARTIFACTS,
-    show_default=True,
-    help="Where the folder with the evidence is made.",
-)
+@wait_option
+@artifacts_option
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON on stdout; the list goes to stderr.")
-def doctor(place: str, places: Path, learn_host_key: bool, wait_s: float, artifacts: Path, as_json: bool) -> NoReturn:
+def doctor(
+    place: str,
+    places: Path,
+    images: tuple[str, ...],
+    board_rs: Path | None,
+    learn_host_key: bool,
+    wait_s: float,
+    artifacts: Path,
+    as_json: bool,
+) -> NoReturn:
     """Check whether a place is ready for a run, from the host's packages to root-linux; it powers the board.
 
     One line a check: ok, warn, fail or skipped, and what to do.
 
     Exit status: 0 nothing failed, 1 the board itself is at fault, 2 settings or usage, 3 the lab, 130 interrupted.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    options = RunOptions(places=places, place=place, artifacts=artifacts, wait_s=wait_s)
+    end_at_sigterm()
+    options = RunOptions(
+        places=places,
+        place=place,
+        artifacts=artifacts,
+        wait_s=wait_s,
+        images=split_images(images),
+        board_rs=board_rs,
+    )
     checklist = _Checklist(RichConsole(stderr=as_json, highlight=False))
     with checklist:
         examined = examine(
@@ -125,8 +124,3 @@ class _Checklist:
             for one in (first, *rest):
                 self._console.file.write(one.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             self._console.file.flush()
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM ends it in the same order as Ctrl-C."""
-    raise KeyboardInterrupt

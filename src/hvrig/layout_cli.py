@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
+from hvrig.cli_options import places_option
 from hvrig.lab.places import load_place
 from hvrig.layout.hvisor_tree import boards_of, chosen_board, files_of
 from hvrig.layout.inputs import Known, MapInputs, read_inputs
@@ -27,7 +28,6 @@ from hvrig.model.layout import LayoutReport
 from hvrig.model.memory import Range
 from hvrig.model.memory_map import MemoryMap
 from hvrig.model.place import Place
-from hvrig.model.run import DEFAULT_PLACES
 from hvrig.pipeline import with_images
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -89,14 +89,7 @@ _INPUT_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] =
         help="Another zone's configuration; several may be given, those for the same zone are alternatives.",
     ),
     click.option("--place", help="A place whose settings give the hypervisor's range and the images."),
-    click.option(
-        "--places",
-        type=_file,
-        default=DEFAULT_PLACES,
-        show_default=True,
-        envvar="HVRIG_PLACES",
-        help="The labgrid environment that describes the places.",
-    ),
+    places_option,
     click.option(
         "--range",
         "hypervisor",

@@ -2,62 +2,53 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import click
 from rich.console import Console as RichConsole
 
+from hvrig.cli_options import (
+    artifacts_option,
+    board_rs_option,
+    end_at_sigterm,
+    images_option,
+    place_option,
+    places_option,
+    wait_option,
+)
 from hvrig.layout_map import print_map, write_svg
 from hvrig.layout_report import REPORTS, Checked
 from hvrig.model.evidence import Cause
-from hvrig.model.run import DEFAULT_ARTIFACTS, DEFAULT_PLACE, DEFAULT_PLACES, EXIT_INTERRUPTED, RunOptions
+from hvrig.model.run import EXIT_INTERRUPTED, RunOptions, split_images
 from hvrig.pipeline import look_at_layout, prepare_place
 from hvrig.report.text import to_text as verdict_to_text
 from hvrig.terminal import Terminal
 
 
 @click.command()
-@click.option(
-    "--place",
-    default=DEFAULT_PLACE,
-    show_default=True,
-    envvar="HVRIG_PLACE",
-    help="The place whose board is booted; HVRIG_PLACE names the default.",
-)
-@click.option(
-    "--places",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=DEFAULT_PLACES,
-    show_default=True,
-    envvar="HVRIG_PLACES",
-    help="The labgrid environment that describes the places.",
-)
+@place_option
+@places_option
+@images_option
+@board_rs_option
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the memory map into this SVG file.")
 @click.option(
     "--format", "form", type=click.Choice(list(REPORTS)), default="text", show_default=True, help="How to print."
 )
 @click.option("--keep-on", is_flag=True, help="Leave the board powered.")
-@click.option(
-    "--wait",
-    "wait_s",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="How long to queue for a place that somebody else has acquired.",
-)
-@click.option(
-    "--artifacts",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_ARTIFACTS,
-    show_default=True,
-    help="Where the folder with the evidence is made.",
-)
+@wait_option
+@artifacts_option
 def live(
-    place: str, places: Path, svg: Path | None, form: str, keep_on: bool, wait_s: float, artifacts: Path
+    place: str,
+    places: Path,
+    images: tuple[str, ...],
+    board_rs: Path | None,
+    svg: Path | None,
+    form: str,
+    keep_on: bool,
+    wait_s: float,
+    artifacts: Path,
 ) -> NoReturn:
     """Boot the place's board, and check the memory layout of what really runs.
 
@@ -67,8 +58,16 @@ def live(
     Exit status: 0 all checked and clean, 1 findings, or a board that did not come up by its own fault, 2 usage,
     3 infra, 4 clean but incomplete, 130 interrupted.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    options = RunOptions(places=places, place=place, artifacts=artifacts, keep_on=keep_on, wait_s=wait_s)
+    end_at_sigterm()
+    options = RunOptions(
+        places=places,
+        place=place,
+        artifacts=artifacts,
+        keep_on=keep_on,
+        wait_s=wait_s,
+        images=split_images(images),
+        board_rs=board_rs,
+    )
     with Terminal(RichConsole(stderr=True)) as observer:
         result = look_at_layout(prepare_place(options), options, observer)
     if result.report is not None:
@@ -83,8 +82,3 @@ def live(
     verdict = result.failed.verdict
     click.echo(verdict_to_text(verdict, result.folder), err=form != "text")
     sys.exit(EXIT_INTERRUPTED if verdict.cause is Cause.INTERRUPTED else verdict.exit_status)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM ends it in the same order as Ctrl-C."""
-    raise KeyboardInterrupt

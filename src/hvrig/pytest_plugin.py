@@ -8,17 +8,16 @@ goes on, and a fault on the UART fails the test it came in.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 from _pytest.capture import CaptureManager
 from rich.console import Console as RichConsole
 
+from hvrig.cli_options import end_at_sigterm
 from hvrig.model.errors import HvrigError, UsageError
 from hvrig.model.evidence import Outcome, Verdict
 from hvrig.model.layout import LayoutReport
@@ -240,7 +239,7 @@ class HilSession:
         except HvrigError as error:
             pytest.exit(str(error), returncode=2 if isinstance(error, UsageError) else 3)
         self._run = run
-        signal.signal(signal.SIGTERM, _interrupt)
+        end_at_sigterm()
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if isinstance(reporter, pytest.TerminalReporter):
             reporter.ensure_newline()  # the live lines take over where the test's name stands
@@ -279,8 +278,3 @@ class HilSession:
         self._stack.close()
         self.verdict = self._run.verdict()
         return self.verdict
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM (a CI job that is cancelled) ends a session in the same order as Ctrl-C."""
-    raise KeyboardInterrupt

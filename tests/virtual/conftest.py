@@ -65,6 +65,29 @@ def run_hvrig(tmp_path: Path, *arguments: str, seconds: float = 300) -> Finished
     return finished(tmp_path, done.returncode, done.stdout + done.stderr)
 
 
+Checks = dict[str, dict[str, Any]]
+
+
+def run_doctor(tmp_path: Path, *arguments: str, seconds: float = 300) -> tuple[int, Checks]:
+    """`hvrig doctor`: its exit status, and the checks by name."""
+    done = subprocess.run(
+        [str(HVRIG), "doctor", "--json", "--artifacts", str(tmp_path / "artifacts"), *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    said = json.loads(done.stdout)
+    assert said == json.loads((tmp_path / "artifacts/latest/doctor.json").read_text(encoding="utf-8"))
+    return done.returncode, {check["name"]: check for check in said["checks"]}
+
+
+def by_status(checks: Checks, status: str) -> list[str]:
+    return [name for name, check in checks.items() if check["status"] == status]
+
+
 @pytest.fixture(autouse=True)
 def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that fail on purpose are no business of the CI job that these tests run in."""

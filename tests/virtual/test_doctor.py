@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from .conftest import HVRIG, REPOSITORY, VirtualBench
+from .conftest import Checks, VirtualBench, by_status, run_doctor
 
 pytestmark = pytest.mark.virtual_board
 
 
-def examine(bench: VirtualBench, *arguments: str, **changes: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+def examine(bench: VirtualBench, *arguments: str, **changes: Mapping[str, Any]) -> tuple[int, Checks]:
     """The exit status, and the checks by name."""
-    places = ["--places", str(bench.places("virtual", **changes)), "--place", "virtual"]
-    done = subprocess.run(
-        [str(HVRIG), "doctor", "--json", "--artifacts", str(bench.folder / "artifacts"), *places, *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    return run_doctor(
+        bench.folder, "--places", str(bench.places("virtual", **changes)), "--place", "virtual", *arguments
     )
-    assert done.stdout, done.stderr
-    said = json.loads(done.stdout)
-    assert said == json.loads((bench.folder / "artifacts/latest/doctor.json").read_text(encoding="utf-8"))
-    return done.returncode, {check["name"]: check for check in said["checks"]}
-
-
-def by_status(checks: Mapping[str, Any], status: str) -> list[str]:
-    return [name for name, check in checks.items() if check["status"] == status]
 
 
 def test_a_place_in_order_and_its_host_key_learned(bench: VirtualBench) -> None:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hvrig.model.memory import Range
 from hvrig.virtual.images import build_hypervisor
 from hvrig.virtual.machine import Layout
 from hvrig.virtual.toolchain_subprocess import run as run_tool
 
-from .conftest import REPOSITORY, Finished, run_hvrig
+from .conftest import REPOSITORY, Finished, by_status, run_doctor, run_hvrig
 
 pytestmark = pytest.mark.virtual_board
 
@@ -108,6 +109,24 @@ def test_an_under_reserved_tree_of_ones_own_is_caught(tmp_path: Path) -> None:
     assert (done.status, done.verdict["outcome"]) == (1, "fail"), done.output
     assert done.verdict["cause"] == "hypervisor-fault"
     assert booted(done)["kernel"][1] == "0x50400000"  # by board.rs, not by the place
+
+
+def test_the_doctor_examines_it_and_finds_that_its_host_key_is_another(tmp_path: Path) -> None:
+    own = build(tmp_path / "own", STOCK, Range(0x5000_0000, 0x8000_0000))
+    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKUxbVtgUjYoFmYLNRXnp3OzIyOqj1wLC3GOiGLSWsrT"
+    tree = yaml.safe_load((REPOSITORY / "lab/places.yaml").read_text(encoding="utf-8"))
+    tree["targets"]["virtual-hvisor"]["options"]["hvrig"]["ssh"]["host_key"] = other
+    places = tmp_path / "places.yaml"
+    places.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    status, checks = run_doctor(tmp_path, "--places", str(places), *own.arguments)
+    assert (status, by_status(checks, "fail")) == (3, ["ssh"]), checks
+    assert "host key" in checks["ssh"]["found"]
+    assert checks["boot"]["status"] == checks["watch"]["status"] == "ok"
+    assert {name for name in by_status(checks, "skipped") if checks[name]["found"] == "needs ssh"} == {
+        "memtester",
+        "memory",
+        "clock",
+    }
 
 
 def test_files_that_were_not_given_are_asked_for(tmp_path: Path) -> None:

@@ -6,15 +6,16 @@ Only the place that is asked for is instantiated; labgrid's own pytest fixture w
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from subprocess import SubprocessError
 from types import TracebackType
 from typing import Any
 
 from labgrid import Environment, Target
+from labgrid.driver.exception import ExecutionError
 from labgrid.driver.powerdriver import ManualPowerDriver
 from labgrid.exceptions import InvalidConfigError, NoDriverFoundError, NoResourceFoundError
 from labgrid.protocol import PowerProtocol
@@ -24,8 +25,9 @@ from labgrid.resource.base import SerialPort
 from labgrid.resource.common import ResourceManager
 from labgrid.resource.remote import RemotePlaceManager
 from labgrid.resource.serialport import NetworkSerialPort
-from labgrid.util.proxy import proxymanager
+from labgrid.util.ssh import sshmanager
 
+from hvrig.lab.bounded_call import NoAnswerError, call_within
 from hvrig.lab.labgrid_coordinator import LabgridHold
 from hvrig.lab.labgrid_tftp import RemoteTftp, local_tftp, remote_tftp
 from hvrig.lab.place_lock import default_folder
@@ -35,6 +37,8 @@ from hvrig.model.errors import LabError, UsageError
 from hvrig.model.place import TftpSettings
 
 DEFAULT_COORDINATOR = "127.0.0.1:20408"  # labgrid's own
+
+_PROXY_ERRORS = (ExecutionError, SubprocessError, OSError)  # of labgrid's ssh, whose time-out is its own: 30 s
 
 
 class LabgridBench:
@@ -85,7 +89,7 @@ class LabgridBench:
             self.serial = _serial_endpoint(self._serial_resource)
             self._stable_device = stable_name(self.serial.device)
             service = target.get_resource(NetworkService)
-            self.ssh = SshEndpoint(service.address, service.port, service.username)
+            self.ssh = SshEndpoint(*_reachable(service, service.address, service.port), service.username)
             self.power = LabgridPower(target, self._name, self._ask)
             self.tftp: TftpSettings | RemoteTftp | None = local_tftp(target) or remote_tftp(target)
         except NoResourceFoundError as error:
@@ -100,6 +104,12 @@ class LabgridBench:
             raise LabError(
                 f"labgrid cannot give place {self._name}: {' '.join(error.args)}.",
                 "Is the exporter connected? See labgrid-client resources.",
+            ) from error
+        except _PROXY_ERRORS as error:
+            raise LabError(
+                f"labgrid cannot reach place {self._name} through its proxy: {error}.",
+                "Can this user log in there without a password (ssh PROXY)? The proxy is the exporter's machine, or "
+                "what LG_PROXY names.",
             ) from error
         except NoDriverFoundError as error:
             raise UsageError(
@@ -153,7 +163,11 @@ class LabgridBench:
             return None
         if port == resource.port:
             return self.serial
-        return SerialEndpoint(resource.protocol, self.serial.speed, host=str(entry.args["host"]), port=port)
+        try:
+            host, port = _reachable(resource, str(entry.args["host"]), port)
+        except _PROXY_ERRORS:
+            return None
+        return SerialEndpoint(resource.protocol, self.serial.speed, host=host, port=port)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -201,30 +215,19 @@ class LabgridPower:
             )
 
     def _bounded(self, call: Callable[[], Any], what: str, deadline: Deadline) -> Any:
-        result: list[Any] = []
-        failure: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                result.append(call())
-            except Exception as error:
-                failure.append(error)
-
-        thread = threading.Thread(target=work, name="hvrig-power", daemon=True)
-        thread.start()
-        thread.join(deadline.remaining)
-        if thread.is_alive():
+        try:
+            return call_within(deadline, call, "hvrig-power")
+        except NoAnswerError:
             raise LabError(
                 f"The outlet of place {self._name} did not answer within {deadline.seconds:.0f} s "
                 f"when asked to {what}.",
                 f"Is the outlet powered and on the network? Try it by hand: labgrid-client -p {self._name} power get.",
-            )
-        if failure:
+            ) from None
+        except Exception as error:
             raise LabError(
-                f"The outlet of place {self._name} failed to {what}: {type(failure[0]).__name__}: {failure[0]}.",
+                f"The outlet of place {self._name} failed to {what}: {type(error).__name__}: {error}.",
                 "Is the outlet on the network, and are its host and index in the places file right?",
-            ) from failure[0]
-        return result[0]
+            ) from error
 
 
 def _serial_resource(target: Target) -> Any:
@@ -242,8 +245,19 @@ def _serial_endpoint(resource: Any) -> SerialEndpoint:
             f"Serial protocol {resource.protocol!r} is not known.",
             "labgrid's NetworkSerialPort has raw and rfc2217.",
         )
-    host, port = proxymanager.get_host_and_port(resource)
+    host, port = _reachable(resource, resource.host, resource.port)
     return SerialEndpoint(resource.protocol, resource.speed, host=host, port=port)
+
+
+def _reachable(resource: Any, host: str, port: int) -> tuple[str, int]:
+    """Where a resource's TCP port is reached: itself, or the end of labgrid's SSH forwarding through its proxy.
+
+    An exporter that is `--isolated` asks for its own machine as proxy; LG_PROXY is the user's, for everything else.
+    labgrid's `proxymanager` knows resources with a `host` only, and a NetworkService has an `address`.
+    """
+    extra = getattr(resource, "extra", {})
+    proxy = extra.get("proxy") if extra.get("proxy_required") else os.environ.get("LG_PROXY")
+    return ("localhost", sshmanager.request_forward(proxy, host, port)) if proxy else (host, port)
 
 
 def stable_name(device: str, folder: Path = Path("/dev/serial")) -> str:

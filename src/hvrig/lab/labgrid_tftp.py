@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from labgrid import Target
 from labgrid.driver import TFTPProviderDriver
@@ -16,11 +15,14 @@ from labgrid.resource import TFTPProvider
 from labgrid.resource.remote import RemoteTFTPProvider
 from labgrid.util.ssh import sshmanager
 
+from hvrig.lab.bounded_call import NoAnswerError, call_within
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError
 from hvrig.model.place import TftpSettings
 
 REMOVE_S = 20.0
+
+T = TypeVar("T")
 
 
 def local_tftp(target: Target) -> TftpSettings | None:
@@ -77,25 +79,18 @@ class RemoteTftp:
             lambda: sshmanager.open(self._provider.host).run_check(command), "remove the files", Deadline(REMOVE_S)
         )
 
-    def _bounded(self, call: Callable[[], Any], what: str, deadline: Deadline) -> Any:
-        """labgrid's SSH has no time-out of its own: the thread is left behind when the deadline is over."""
-        result: list[Any] = []
-        failure: list[BaseException] = []
+    def _bounded(self, call: Callable[[], T], what: str, deadline: Deadline) -> T:
+        """labgrid's SSH has no time-out of its own."""
+        try:
+            return call_within(deadline, call, "hvrig-tftp")
+        except NoAnswerError:
+            raise self._failed(what, f"no answer within {deadline.seconds:.0f} s") from None
+        except Exception as error:
+            raise self._failed(what, f"{type(error).__name__}: {error}") from error
 
-        def work() -> None:
-            try:
-                result.append(call())
-            except BaseException as error:
-                failure.append(error)
-
-        thread = threading.Thread(target=work, name="hvrig-tftp", daemon=True)
-        thread.start()
-        thread.join(deadline.remaining)
-        if result:
-            return result[0]
-        why = f"{type(failure[0]).__name__}: {failure[0]}" if failure else f"no answer within {deadline.seconds:.0f} s"
-        raise LabError(
+    def _failed(self, what: str, why: str) -> LabError:
+        return LabError(
             f"The TFTP provider on {self._provider.host} did not {what}: {why}.",
             f"Can this user log in there without a password (ssh {self._provider.host}), and write "
             f"{self._provider.internal} and /var/cache/labgrid?",
-        ) from (failure[0] if failure else None)
+        )

@@ -130,10 +130,15 @@ class _Suspect:
 
 @dataclass(frozen=True)
 class _Head:
-    """A log line's head: where it begins, and the CPU that it names."""
+    """A log line's head: where it begins, and the CPU that it names.
+
+    found: it stands directly before the words. whole: what stands between it and the words are words of the line.
+    """
 
     lead: int
     cpu: int | None
+    found: bool = False
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -256,31 +261,47 @@ class Watch:
 
     def _first_words(self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent]) -> None:
         """Words that begin a report, whose line begins at `begin` of `line`; or that belong to one that is open."""
-        words, suspect = _TABLE[hit.index][0], self._suspect
-        hit_at = self._base + hit.start
-        beginning = hit_at - len(line.text)
-        bare = words.bare or kind.origin not in _PREFIXES
-        prefix = None if bare else _PREFIXES[kind.origin].search(line.text, max(0, len(line.text) - 256))
-        head = _Head(beginning + (min(begin, prefix.start()) if prefix else begin), _cpu_of(prefix) if prefix else None)
-        whole, proof = True, 0
-        if kind.origin is Origin.HYPERVISOR:
-            if not (words.alone or suspect or prefix or _has_head(line) or hit_at - self._wordless <= _AFTERMATH):
-                proof = kind.proof
-            broken = None if prefix or words.bare else self._broken_head(hit, kind, line)
-            if broken is not None:
-                head, whole = broken, not words.second
-        if _is_shown(line, head.lead - beginning):
+        words = _TABLE[hit.index][0]
+        head = self._head_of(hit, kind, line, begin)
+        if _is_shown(line, head.lead - (self._base + hit.start - len(line.text))):
             return
+        awaits = self._awaits(hit, kind, line, head)
+        proof = self._proof_of(hit, kind, line, head)
         if kind.origin is Origin.HYPERVISOR:
             self._suspect = None
-        awaited = suspect.report if suspect is not None and head.lead == suspect.lead else None
-        if prefix is None and words.second:
-            awaited = next((each for each in self._open if each.kind is kind and each.awaits(line.text)), awaited)
-        if awaited in self._open and awaited.kind is kind:
-            self._goes_on(awaited, hit.index, t, events)
-            return
-        if not whole or not self._belongs_to_open_report(words, hit.index, kind, head.cpu, t, events):
-            self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, whole=whole, proof=proof)
+        if awaits is not None:
+            self._goes_on(awaits, hit.index, t, events)
+        elif not head.whole or not self._belongs_to_open_report(words, hit.index, kind, head.cpu, t, events):
+            self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, whole=head.whole, proof=proof)
+
+    def _head_of(self, hit: Hit, kind: Kind, line: _Line, begin: int) -> _Head:
+        """The head of the log line that words belong to; where there is none, they begin at `begin` of their line."""
+        words = _TABLE[hit.index][0]
+        beginning = self._base + hit.start - len(line.text)
+        if words.bare or kind.origin not in _PREFIXES:
+            return _Head(beginning + begin, None)
+        prefix = _PREFIXES[kind.origin].search(line.text, max(0, len(line.text) - 256))
+        if prefix is not None:
+            return _Head(beginning + min(begin, prefix.start()), _cpu_of(prefix), found=True)
+        broken = self._broken_head(hit, kind, line) if kind.origin is Origin.HYPERVISOR else None
+        return broken or _Head(beginning + begin, None)
+
+    def _proof_of(self, hit: Hit, kind: Kind, line: _Line, head: _Head) -> int:
+        """How many fields must follow words for which no log line's head, nor what remains of one, speaks."""
+        if kind.origin is not Origin.HYPERVISOR or _TABLE[hit.index][0].alone or self._suspect or head.found:
+            return 0
+        spoken_for = _has_head(line) or self._base + hit.start - self._wordless <= _AFTERMATH
+        return 0 if spoken_for else kind.proof
+
+    def _awaits(self, hit: Hit, kind: Kind, line: _Line, head: _Head) -> Report | None:
+        """The open report whose log line has come up to before these words."""
+        if not head.found and _TABLE[hit.index][0].second:
+            for report in self._open:
+                if report.kind is kind and report.awaits(line.text):
+                    return report
+        suspect = self._suspect
+        report_of = suspect.report if suspect is not None and head.lead == suspect.lead else None
+        return report_of if report_of in self._open and report_of.kind is kind else None
 
     def _broken_head(self, hit: Hit, kind: Kind, line: _Line) -> _Head | None:
         """The log line's head to which words belong that do not follow one directly: other output stands between."""
@@ -292,9 +313,9 @@ class Watch:
             lead = self._base + hit.start - (len(line.text) - level.start())
             if suspect is not None and suspect.lead <= lead < suspect.text:
                 lead = suspect.lead
-            return _Head(lead, _cpu_of(level))
+            return _Head(lead, _cpu_of(level), whole=not words.second)
         if suspect is not None and self._is_suspects(hit, kind):
-            return _Head(suspect.lead, suspect.cpu)
+            return _Head(suspect.lead, suspect.cpu, whole=not words.second)
         return None
 
     def _late_words(self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent]) -> None:

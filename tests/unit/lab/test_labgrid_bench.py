@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from labgrid.driver.exception import ExecutionError
+from labgrid.util.ssh import sshmanager
 
 from hvrig.lab.labgrid_bench import LabgridBench, stable_name
 from hvrig.model.bench import RackPorts, SerialEndpoint, SshEndpoint
@@ -183,6 +185,49 @@ def test_an_exported_port_that_moved_is_found_and_one_that_is_away_is_not(bench:
     assert bench.serial_again() is None
     resource._remote_entry = Entry(5000)
     assert bench.serial_again() == SerialEndpoint("raw", 115200, host="lab", port=5000)
+
+
+def test_what_an_exporter_isolates_is_reached_through_its_proxy(
+    bench: LabgridBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, int]] = []
+
+    def forward(proxy: str, host: str, port: int) -> int:
+        asked.append((proxy, host, port))
+        return 40000 + len(asked)
+
+    monkeypatch.setattr(sshmanager, "request_forward", forward)
+    bench._serial_resource.extra = {"proxy_required": True, "proxy": "exporter"}
+    bench._serial_resource._remote_entry = Entry(5000)
+    assert bench.serial_again() == SerialEndpoint("raw", 115200, host="localhost", port=40001)
+    assert asked == [("exporter", "lab", 5000)]
+
+
+def test_the_users_own_proxy_is_taken_for_uart_and_ssh(
+    outlet: Outlet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LG_PROXY", "gate")
+    monkeypatch.setattr(sshmanager, "request_forward", lambda _proxy, _host, port: port + 30000)
+    path = tmp_path / "places.yaml"
+    path.write_text(ENVIRONMENT)
+    with LabgridBench(path, "desk", RackPorts(outlet.server_address[1], 4002, 4003)) as bench:
+        assert (bench.serial.host, bench.serial.port) == ("localhost", 34002)
+        assert (bench.ssh.host, bench.ssh.port) == ("localhost", 34003)
+
+
+def test_a_proxy_that_lets_nobody_in_is_the_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(proxy: str, _host: str, _port: int) -> int:
+        raise ExecutionError(f"failed to connect to {proxy}")
+
+    monkeypatch.setenv("LG_PROXY", "gate")
+    monkeypatch.setattr(sshmanager, "request_forward", refuse)
+    path = tmp_path / "places.yaml"
+    path.write_text(ENVIRONMENT)
+    with (
+        pytest.raises(LabError, match="through its proxy: failed to connect to gate"),
+        LabgridBench(path, "desk", RackPorts(1, 2, 3)),
+    ):
+        pass
 
 
 def test_no_outlet_at_all_is_the_labs(tmp_path: Path) -> None:

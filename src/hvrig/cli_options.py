@@ -1,0 +1,65 @@
+"""The options that several of hvrig's commands have, and how they all end when they are asked to."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from hvrig.model.run import DEFAULT_ARTIFACTS, DEFAULT_PLACE, DEFAULT_PLACES
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+input_file = click.Path(dir_okay=False, path_type=Path)
+
+place_option: Option = click.option(
+    "--place",
+    default=DEFAULT_PLACE,
+    show_default=True,
+    envvar="HVRIG_PLACE",
+    help="The place whose board it is; HVRIG_PLACE names the default.",
+)
+places_option: Option = click.option(
+    "--places",
+    type=input_file,
+    default=DEFAULT_PLACES,
+    show_default=True,
+    envvar="HVRIG_PLACES",
+    help="The labgrid environment that describes the places.",
+)
+images_option: Option = click.option(
+    "--image", "images", multiple=True, metavar="NAME=PATH", help="A local file instead of the place's image NAME."
+)
+board_rs_option: Option = click.option(
+    "--board-rs",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="hvisor's board.rs of the build under test: the load addresses must be its.",
+)
+wait_option: Option = click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to queue for a place that somebody else has acquired.",
+)
+artifacts_option: Option = click.option(
+    "--artifacts",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_ARTIFACTS,
+    show_default=True,
+    help="Where the folder with the evidence is made.",
+)
+
+
+def end_at_sigterm() -> None:
+    """Let SIGTERM (a CI job that is cancelled) end the command in the same order as Ctrl-C."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
