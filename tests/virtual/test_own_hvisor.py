@@ -111,22 +111,27 @@ def test_an_under_reserved_tree_of_ones_own_is_caught(tmp_path: Path) -> None:
     assert booted(done)["kernel"][1] == "0x50400000"  # by board.rs, not by the place
 
 
-def test_the_doctor_examines_it_and_finds_that_its_host_key_is_another(tmp_path: Path) -> None:
-    own = build(tmp_path / "own", STOCK, Range(0x5000_0000, 0x8000_0000))
-    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKUxbVtgUjYoFmYLNRXnp3OzIyOqj1wLC3GOiGLSWsrT"
+def test_the_doctor_sees_it_boot_with_a_tree_that_was_changed_and_refuse_another_host_key(tmp_path: Path) -> None:
+    own = build(tmp_path / "own", INSIDE, Range(0x4040_0000, 0x4060_0000))
+    bootargs = "earlycon=pl011,0x9000000 console=ttyAMA0 loglevel=7 panic=0 nokaslr"
+    changed = {
+        "like": "virtual-hvisor",
+        "rack": {"machine": "hvisor-qemu-gicv3", "memory": "board-rs", "reserved": "70M", "bootargs": bootargs},
+        "ssh": {"host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKUxbVtgUjYoFmYLNRXnp3OzIyOqj1wLC3GOiGLSWsrT"},
+    }
     tree = yaml.safe_load((REPOSITORY / "lab/places.yaml").read_text(encoding="utf-8"))
-    tree["targets"]["virtual-hvisor"]["options"]["hvrig"]["ssh"]["host_key"] = other
+    own_place = tree["targets"]["virtual-hvisor"]
+    tree["targets"]["changed"] = {**own_place, "options": {"hvrig": changed}}
     places = tmp_path / "places.yaml"
     places.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    status, checks = run_doctor(tmp_path, "--places", str(places), *own.arguments)
+    status, checks = run_doctor(tmp_path, *own.arguments, "--places", str(places), "--place", "changed")
     assert (status, by_status(checks, "fail")) == (3, ["ssh"]), checks
     assert "host key" in checks["ssh"]["found"]
     assert checks["boot"]["status"] == checks["watch"]["status"] == "ok"
-    assert {name for name in by_status(checks, "skipped") if checks[name]["found"] == "needs ssh"} == {
-        "memtester",
-        "memory",
-        "clock",
-    }
+    assert [name for name in checks if checks[name]["found"] == "needs ssh"] == ["memtester", "memory", "clock"]
+    log = (tmp_path / "artifacts/latest/uart.log").read_bytes()
+    assert f"Kernel command line: {bootargs}".encode() in log
+    assert b"node   0: [mem 0x0000000040400000-0x00000000449fffff]" in log  # apart from the rest: no-map
 
 
 def test_files_that_were_not_given_are_asked_for(tmp_path: Path) -> None:
