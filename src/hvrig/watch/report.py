@@ -55,7 +55,8 @@ class Report:
 
     offset: of its first byte in the raw stream. t: when its words came. cpu: of its log line's prefix.
     whole: its words came in one piece. proof: so many fields must come before it is believed at all. presumed: none of
-    its words came yet, only a log line's head from where the kind is logged; words or a field must come.
+    its words came yet, only a log line's head from where the kind is logged; words or a field must come. shown: its
+    first line may be one that a tool shows; the fields that prove it must each stand in a later line, and alone.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Report:
         whole: bool = True,
         proof: int = 0,
         presumed: bool = False,
+        shown: bool = False,
     ) -> None:
         self.kind = kind
         self.offset = offset
@@ -80,6 +82,7 @@ class Report:
         self.alarmed = False
         self._proof = proof
         self.presumed = presumed
+        self._shown = shown
         self._room = _LINE_BYTES if kind.max_lines == 1 else _REPORT_BYTES
         self._lines_left = kind.max_lines
         self._text = b""
@@ -109,6 +112,11 @@ class Report:
     def proven(self) -> bool:
         """Whether it is believed: somebody's notes have a fault's words, but not its fields."""
         return not self.presumed and len(self._taken) >= self._proof
+
+    @property
+    def doubted(self) -> bool:
+        """Whether its first line may be one that a tool shows, and nothing has proved otherwise yet."""
+        return self._shown and not self.proven
 
     @property
     def complete(self) -> bool:
@@ -311,6 +319,8 @@ class Report:
             return
         in_place = not self.lines or not line[: match.start()].strip()  # in the first line, or alone in one
         if self.presumed and not in_place:
+            return
+        if self.doubted and (not self.lines or not in_place):
             return
         self._taken[name] = _value(field, match)
         if self._disturbed:

@@ -179,6 +179,7 @@ class Watch:
         self._wordless = -_AFTERMATH - 1  # where the last complaint stood whose words did not come
         self._closed: deque[tuple[Report, int]] = deque(maxlen=_OPEN_REPORTS)  # the last, and where each was closed
         self._kernel_fault: int | None = None  # offset of the last one that was no panic
+        self._spoken = 0  # where the last words of a fault's first line ended
         self._stamped = False  # this boot's kernel prints timestamps
         self._layout: Finding | None = None
         self._layout_told = False
@@ -248,6 +249,7 @@ class Watch:
             self._late_words(hit, meaning, line, begin, t, events)
         else:
             self._first_words(hit, meaning, line, begin, t, events)
+            self._spoken = end
 
     def _suspect_head(self, line: _Line, begin: int, start: int, end: int, t: float, events: list[WatchEvent]) -> None:
         prefix = _COMPLAINS_PREFIX.search(line.text, max(0, len(line.text) - _HEAD_BYTES))
@@ -264,11 +266,13 @@ class Watch:
         words = _TABLE[hit.index][0]
         head = self._head_of(hit, kind, line, begin)
         if _is_shown(line, head.lead - (self._base + hit.start - len(line.text))):
+            if kind.max_lines > 1 and kind.origin is Origin.HYPERVISOR and not words.second:
+                self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, proof=kind.proof, shown=True)
             return
         awaits = self._awaits(hit, kind, line, head)
         proof = self._proof_of(hit, kind, line, head)
         if kind.origin is Origin.HYPERVISOR:
-            self._suspect = None
+            self._leave_suspect(kind, head, t, events)
         if awaits is not None:
             self._goes_on(awaits, hit.index, t, events)
         elif not head.whole or not self._belongs_to_open_report(words, hit.index, kind, head.cpu, t, events):
@@ -297,7 +301,7 @@ class Watch:
         """The open report whose log line has come up to before these words."""
         if not head.found and _TABLE[hit.index][0].second:
             for report in self._open:
-                if report.kind is kind and report.awaits(line.text):
+                if report.kind is kind and not report.doubted and report.awaits(line.text):
                     return report
         suspect = self._suspect
         report_of = suspect.report if suspect is not None and head.lead == suspect.lead else None
@@ -316,7 +320,17 @@ class Watch:
             return _Head(lead, _cpu_of(level), whole=not words.second)
         if suspect is not None and self._is_suspects(hit, kind):
             return _Head(suspect.lead, suspect.cpu, whole=not words.second)
-        return None
+        return self._head_above(hit, kind) if words.second else None
+
+    def _head_above(self, hit: Hit, kind: Kind) -> _Head | None:
+        """A log line's head above that no words have followed: of a CPU of which no report of the kind is open."""
+        first = max(0, hit.start - _HEAD_ABOVE, self._spoken - self._base)
+        levels = list(_LEVEL.finditer(self._text, first, hit.start))
+        cpu = _cpu_of(levels[-1]) if levels else None
+        same = [report for report in self._open if report.kind is kind]
+        if cpu is None or not same or any(_may_be_same(report.cpu, cpu) for report in same):
+            return None
+        return _Head(self._base + levels[-1].start(), cpu, whole=False)
 
     def _late_words(self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent]) -> None:
         words, suspect = _TABLE[hit.index][0], self._suspect
@@ -379,6 +393,15 @@ class Watch:
                 suspect.report = self._begin_report(kind, -1, suspect.lead, suspect.cpu, t, events, presumed=True)
                 suspect.report.limit(_LINES_AFTER)
 
+    def _leave_suspect(self, kind: Kind, head: _Head, t: float, events: list[WatchEvent]) -> None:
+        """Words of the hypervisor's have come. Where they are not the suspect's, they broke into its words."""
+        suspect, self._suspect = self._suspect, None
+        if suspect is None or suspect.report is not None or head.lead <= suspect.lead:
+            return
+        logged = _logged_by(self._text[suspect.text - self._base : head.lead - self._base])
+        if logged is not None and logged is not kind:
+            self._begin_report(logged, -1, suspect.lead, suspect.cpu, t, events, presumed=True).limit(_LINES_AFTER)
+
     def _is_suspects(self, hit: Hit, kind: Kind) -> bool:
         """Whether words, whole, are of the log line that has had no words yet, or torn ones."""
         assert self._suspect is not None
@@ -401,6 +424,7 @@ class Watch:
                 return
             if presumed.presumed:
                 self._open.remove(presumed)
+        self._spoken = suspect.read
         self._read_lines(suspect.read, t, events)
         if self._belongs_to_open_report(words, index, kind, suspect.cpu, t, events):
             return
@@ -482,6 +506,8 @@ class Watch:
                     self._end_soon(report, t, events)
                 return True
         for report in reversed(self._open):
+            if report.doubted:
+                continue
             if kind is report.kind:
                 again = index in report.words_seen
                 follows = words.second and (
@@ -516,11 +542,16 @@ class Watch:
         whole: bool = True,
         proof: int = 0,
         presumed: bool = False,
+        shown: bool = False,
     ) -> Report:
-        """Open a report. A presumed one tells nothing unless words or fields of its kind follow."""
+        """Open a report. A presumed one tells nothing unless words or fields of its kind follow.
+
+        One whose first line looks like a file's, shown by a tool, tells nothing unless that line's own report follows:
+        grep would put the file's name before those lines, too.
+        """
         if self._open and self._piece < start:
             self._open[-1].cut(self._text[self._piece - self._base : start - self._base])
-        if kind.origin is Origin.HYPERVISOR and cpu is not None:
+        if kind.origin is Origin.HYPERVISOR and cpu is not None and not shown:
             # A CPU prints its reports one after the other: a new one means that the last is over.
             for before in [each for each in self._open if each.kind.origin is Origin.HYPERVISOR and each.cpu == cpu]:
                 self._end_soon(before, t, events)
@@ -536,7 +567,10 @@ class Watch:
             whole=whole and not presumed,
             proof=proof,
             presumed=presumed,
+            shown=shown,
         )
+        if shown:
+            report.limit(_LINES_AFTER)
         if words >= 0 and _TABLE[words][0].second:
             report.begin_structure()
         self._open.append(report)
@@ -588,8 +622,8 @@ class Watch:
         if newest.lines == 0:
             return newest
         claims: list[tuple[Report, Claim]] = []
-        for report in reversed(self._open):
-            if not (report.presumed and claims) and (claim := report.claim(line)) is not None:
+        for report in sorted(reversed(self._open), key=lambda each: each.doubted):
+            if not ((report.presumed or report.doubted) and claims) and (claim := report.claim(line)) is not None:
                 claims.append((report, claim))
         claims.sort(key=lambda each: (each[1].torn, each[0].hurried, not each[0].expects(each[1].field)))
         if claims:
