@@ -9,6 +9,7 @@ from functools import lru_cache
 from hvrig.model.finding import Confidence, Finding
 from hvrig.model.harmless import harmless
 from hvrig.watch.catalogue import Field, FieldType, Kind
+from hvrig.watch.torn import SPIN
 
 # What remains of another log line's head, inside of a report.
 _HEAD = re.compile(rb"(?:ERROR|WARN) {1,3}(?:CPU)?\d")
@@ -27,8 +28,6 @@ _LINES_BEHIND = 4
 # A report in the short form has so many more lines, with what comes between.
 _SHORT_LINES = 4
 
-# memtester's progress on the same UART: a backspace and the next of `-\|/`, between any two bytes of a report.
-_SPIN = re.compile(rb"\x08+[-\\|/]?")
 # Here a slash can be the progress's or the text's own, or the progress has words: in a path or a message it stays.
 _SPIN_IN_TEXT = re.compile(rb"\x08+(?:[-\\|]|(?![/st]))")
 _PREFIX = re.compile(
@@ -140,7 +139,7 @@ class Report:
 
     def claim(self, line: bytes) -> Claim | None:
         """The field that this report still lacks and `line`, alone or after a line's torn beginning, gives it."""
-        line = _SPIN.sub(b"", line)
+        line = SPIN.sub(b"", line)
         for name in self._lacking:
             if self._structured and self._begins_short(line):
                 continue
@@ -170,7 +169,7 @@ class Report:
 
     def ends_with(self, line: bytes) -> bool:
         """Whether `line` is the last of a report of this kind."""
-        return self.kind.end is not None and _compiled(self.kind.end).search(_SPIN.sub(b"", line)) is not None
+        return self.kind.end is not None and _compiled(self.kind.end).search(SPIN.sub(b"", line)) is not None
 
     def begin_structure(self) -> None:
         """Its structure begins here: the lines before are none of its own, and it has no short form."""
@@ -224,14 +223,14 @@ class Report:
     def cut(self, piece: bytes) -> bool:
         """Take a line's beginning that another report broke off. Returns whether the report is complete."""
         done = self.take(piece)
-        self._fragment = self._broken_off = _SPIN.sub(b"", piece)[-_FRAGMENT_BYTES:]
+        self._fragment = self._broken_off = SPIN.sub(b"", piece)[-_FRAGMENT_BYTES:]
         return done
 
     def take(self, piece: bytes) -> bool:
         """Take the next bytes, at most `room`, up to and with a newline. Returns whether the report is complete."""
         lacking = len(self._lacking)
         self._room -= len(piece)
-        kept = _SPIN.sub(b"", piece)
+        kept = SPIN.sub(b"", piece)
         self._text += kept[: _EXCERPT_BYTES - len(self._text)]
         if self._proof and self.kind.proved_by is not None and _compiled(self.kind.proved_by).search(kept):
             self._proof = 0

@@ -15,7 +15,8 @@ _GAPS = 2
 # A piece that is shorter says nothing.
 _PIECE = 3
 
-_SPIN = re.compile(rb"\x08+[-\\|/]?")
+# memtester's progress on the same UART: a backspace and the next of `-\|/`, between any two bytes of a report.
+SPIN = re.compile(rb"\x08+[-\\|/]?")
 
 
 class TornWords:
@@ -31,7 +32,7 @@ class TornWords:
 
     def find(self, text: bytes) -> int | None:
         """The number of the first words that stand in `text` in two or three pieces, or None."""
-        still = _SPIN.sub(b"", text) if b"\x08" in text else text
+        still = SPIN.sub(b"", text) if b"\x08" in text else text
         if self._pieces.search(still) is None:
             return None
         for number, each in self._words:

@@ -15,7 +15,7 @@ from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS, Kind, MarkWords
 from hvrig.watch.escapes import EscapeRemover
 from hvrig.watch.report import Claim, Report
 from hvrig.watch.tally import Tally
-from hvrig.watch.torn import REACH, TornWords
+from hvrig.watch.torn import REACH, SPIN, TornWords
 from hvrig.watch.words import Hit, WordFinder, Words
 
 # Larger blocks are taken in pieces, so that memory stays bounded and an offset is soon found.
@@ -425,7 +425,7 @@ class Watch:
             if presumed.presumed:
                 self._open.remove(presumed)
         self._spoken = suspect.read
-        self._read_lines(suspect.read, t, events)
+        self._read_lines(suspect.lead, t, events)
         if self._belongs_to_open_report(words, index, kind, suspect.cpu, t, events):
             return
         for report in self._open:
@@ -735,7 +735,8 @@ def _is_shown(line: _Line, begin: int) -> bool:
 
 def _has_head(line: _Line) -> bool:
     """Whether something is left of a log line's head before the words, in their line or just above it."""
-    if _HEAD_REMAINS.search(line.text, max(0, len(line.text) - 256)):
+    text = line.text[-256:]
+    if _HEAD_REMAINS.search(SPIN.sub(b"", text) if b"\x08" in text else text):
         return True
     heads = list(_HEAD_REMAINS.finditer(line.above, max(0, len(line.above) - _HEAD_ABOVE)))
     if not heads:
