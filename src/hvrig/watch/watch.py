@@ -622,7 +622,8 @@ class Watch:
         if newest.lines == 0:
             return newest
         claims: list[tuple[Report, Claim]] = []
-        for report in sorted(reversed(self._open), key=lambda each: each.doubted):
+        newest_first = self._open[::-1]
+        for report in sorted(newest_first, key=lambda each: each.doubted):
             if not ((report.presumed or report.doubted) and claims) and (claim := report.claim(line)) is not None:
                 claims.append((report, claim))
         claims.sort(key=lambda each: (each[1].torn, each[0].hurried, not each[0].expects(each[1].field)))
