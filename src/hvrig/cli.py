@@ -6,12 +6,12 @@ Exit status: 0 pass, 1 fail, 2 usage, 3 infra, 130 interrupted (decision 8). `sc
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
+import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console as RichConsole
@@ -21,8 +21,10 @@ from hvrig.cli_options import (
     artifacts_option,
     board_rs_option,
     end_at_sigterm,
+    give_up_output,
     images_option,
     input_file,
+    output_may_end,
     place_option,
     places_option,
     wait_option,
@@ -38,6 +40,7 @@ from hvrig.model.evidence import Cause
 from hvrig.model.harmless import harmless
 from hvrig.model.run import (
     EXIT_INTERRUPTED,
+    EXIT_PIPE,
     RunOptions,
     split_images,
     split_ladder,
@@ -52,7 +55,22 @@ from hvrig.terminal import Terminal
 from hvrig.virtual_lab import standing_lab
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """1 means something of a board, a log or a file: what click ends with 1 by itself gets a status of its own."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Raises SystemExit where the reader of stdout went away, or Ctrl-C came where nothing else handles it."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            give_up_output()
+            sys.exit(EXIT_PIPE)
+        except KeyboardInterrupt:
+            click.echo("hvrig: interrupted", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hvrig")
 def cli() -> None:
     """Does this hypervisor keep its memory to itself? Ask the board."""
@@ -97,9 +115,12 @@ def run(
     with Terminal(RichConsole(stderr=as_json)) as observer:
         result = run_gate(prepare_place(options), options, observer)
     verdict = result.verdict
-    click.echo(to_json_text(verdict, result.started) if as_json else to_text(verdict, result.folder), nl=not as_json)
+    with output_may_end():
+        text = to_json_text(verdict, result.started) if as_json else to_text(verdict, result.folder)
+        click.echo(text, nl=not as_json)
     for line in tell_job(verdict, result.folder, os.environ):
-        click.echo(line, err=True)
+        with output_may_end():
+            click.echo(line, err=True)
     sys.exit(EXIT_INTERRUPTED if verdict.cause is Cause.INTERRUPTED else verdict.exit_status)
 
 
@@ -248,7 +269,7 @@ def virtual_lab(boards: int, place: str, places: Path, environment: Path, log: P
 
 
 def main() -> None:
-    """The console script. Turns hvrig's errors into a message on stderr and the right exit status."""
+    """The console script: hvrig's errors become a message on stderr, and every end the right exit status."""
     try:
         cli.main(prog_name="hvrig", standalone_mode=True)
     except HvrigError as error:
@@ -256,9 +277,16 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UsageError) else 3)
     except OSError as error:  # of a file's own, hvrig makes errors of its own: this is where the output goes
         if error.errno not in _DISK_IS_FULL:
-            raise
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails again at its exit
+            _failed(error)
+        give_up_output()
         click.echo(f"hvrig: the output cannot be written: {error.strerror}.\n  Free some space there.", err=True)
         sys.exit(3)
+    except Exception as error:
+        _failed(error)
+
+
+def _failed(error: Exception) -> NoReturn:
+    """A mistake of hvrig's own."""
+    click.echo(harmless("".join(traceback.format_exception(error))), err=True)
+    click.echo("hvrig: this is a fault of hvrig, not of the board: report it with the lines above.", err=True)
+    sys.exit(3)

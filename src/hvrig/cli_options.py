@@ -1,9 +1,12 @@
-"""The options that several of hvrig's commands have, and how they all end when they are asked to."""
+"""The options that several of hvrig's commands have, and how they all end."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -63,3 +66,20 @@ def end_at_sigterm() -> None:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def give_up_output() -> None:
+    """Nobody takes stdout any more: what is left in its buffer must not make Python fail at its exit."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def output_may_end() -> Iterator[None]:
+    """A reader that goes away (`| head`) changes nothing of what a run came to."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        give_up_output()

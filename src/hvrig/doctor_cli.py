@@ -17,6 +17,7 @@ from hvrig.cli_options import (
     board_rs_option,
     end_at_sigterm,
     images_option,
+    output_may_end,
     place_option,
     places_option,
     wait_option,
@@ -76,9 +77,11 @@ def doctor(
             prepare_place(options), options, checklist.hear, checklist.show, learn_host_key=learn_host_key
         )
     if as_json:
-        click.echo(examined.json_text, nl=False)
+        with output_may_end():
+            click.echo(examined.json_text, nl=False)
     end = "interrupted; the board is off" if examined.interrupted else summary(examined.checks, place)
-    click.echo(f"\n{end}\nevidence: {examined.folder}", err=as_json)
+    with output_may_end():
+        click.echo(f"\n{end}\nevidence: {examined.folder}", err=as_json)
     sys.exit(EXIT_INTERRUPTED if examined.interrupted else examined.exit_status)
 
 

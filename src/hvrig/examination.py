@@ -9,8 +9,9 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
+import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import metadata
@@ -52,7 +53,7 @@ from hvrig.model.progress import Event, Observer, Step
 from hvrig.model.protocols import CommandResult, ConsoleTap
 from hvrig.model.run import RunOptions
 from hvrig.model.size import format_size, parse_size
-from hvrig.pipeline import POWER_OFF_SETTLE_S, FaultStoppedBoot, Run, problem_of
+from hvrig.pipeline import POWER_OFF_SETTLE_S, TRACEBACK, FaultStoppedBoot, Run, problem_of
 
 # How often autoboot must be stopped: once may be luck, with a delay of zero.
 TRIALS = 3
@@ -230,6 +231,11 @@ class _Examination:
             problem = problem_of(error, None)
             tail = problem.tail or (self._tail if isinstance(error, BoardError) else "")
             return fail(error.message.rstrip("."), error.remedy, _FAULT_OF_CAUSE.get(problem.cause, Fault.LAB), tail)
+        except Exception as error:
+            with suppress(LabError):
+                self._run.keep(TRACEBACK, "".join(traceback.format_exception(error)))
+            problem = problem_of(error, None)
+            return fail(problem.message.rstrip("."), problem.remedy, Fault.LAB)
 
     @property
     def _tail(self) -> str:

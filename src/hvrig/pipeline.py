@@ -13,8 +13,9 @@ import signal
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -83,6 +84,8 @@ LAB_PLACE = "virtual-lab"
 
 # How often a wait for the board looks whether a fault has ended the run meanwhile.
 ALARM_POLL_S = 0.25
+
+TRACEBACK = "traceback.txt"  # in the artifacts folder, of a mistake of hvrig's own
 
 
 class FaultStoppedBoot(Exception):  # noqa: N818 - not an error of hvrig's: the fault is in the findings
@@ -544,9 +547,36 @@ class Run:
     def log_in(self, bench: LabgridBench) -> ParamikoShell:
         """The SSH connection to root-linux, which runs. Raises LabError or UsageError."""
         self.entered(Phase.SSH)
-        self._shell = shell = connect(bench.ssh, self.place.ssh, Deadline(self.place.deadlines.ssh_s))
-        self._versions.update(_board_versions(shell, Deadline(self.place.deadlines.command_s)))
+        with self._dead_board_told_apart():
+            self._shell = shell = connect(bench.ssh, self.place.ssh, Deadline(self.place.deadlines.ssh_s))
+            self._versions.update(_board_versions(shell, Deadline(self.place.deadlines.command_s)))
         return shell
+
+    @contextmanager
+    def _dead_board_told_apart(self) -> Iterator[None]:
+        """What does not answer over SSH is asked on its console: a board that is dead there, too, is not the lab's.
+
+        Raises BoardError in place of the LabError for such a board (decision 3).
+        """
+        try:
+            yield
+        except LabError as error:
+            if self._console is None or self._latch.is_set:
+                raise
+            try:
+                alive = self._console_alive(Deadline(self.place.deadlines.probe_s))
+            except LabError:
+                alive = True  # nobody can tell, and the lost UART is the lab's
+            if alive:
+                raise
+            raise BoardError(
+                f"root-linux had a shell on its console, and does not answer there any more, nor over SSH: "
+                f"{error.message.rstrip('.')}.",
+                "The last console lines show how it stands; nothing on the UART says why.",
+                phase=self._phase or Phase.SSH,
+                awaited="an answer on the console",
+                tail=self._console.tail(),
+            ) from error
 
     def _check_files(self) -> None:
         """The static check, before power-on. Its inputs may be old: a finding is told and does not stop the run."""
@@ -566,7 +596,7 @@ class Run:
         return check_live(self.place.name, self._memory_map(), files.facts, answers)
 
     def _check_board(self) -> LayoutReport:
-        """The live check. A board that does not answer is left to the ladder, which tells a hang from a lost link."""
+        """The live check. A board that does not answer is left to the ladder, whose first question fails as well."""
         try:
             report = self.check_live_layout()
         except LabError as error:
@@ -606,7 +636,8 @@ class Run:
             if self._latch.first is not None:
                 ladder.alarm(self._latch.first)
             try:
-                ladder.climb()
+                with self._dead_board_told_apart():
+                    ladder.climb()
             finally:
                 self._rungs = tuple(ladder.results)
                 self._fault_to_abort_s = ladder.fault_to_abort_s
@@ -620,7 +651,8 @@ class Run:
         """Check the running board's memory layout and nothing else; None where that failed, which the verdict tells."""
         report: LayoutReport | None = None
         with self._problems_kept():
-            report = self.check_live_layout()
+            with self._dead_board_told_apart():
+                report = self.check_live_layout()
             self._layout[Look.LIVE] = report
             self._store.write("layout.json", layout_json(report, self.place.name, self._store.started))
         return report
@@ -768,6 +800,12 @@ def run_gate(place: Place, options: RunOptions, observer: Observer) -> RunResult
         except KeyboardInterrupt as interrupt:
             run.note(interrupt)
             run.close()
+        except Exception as error:
+            # A mistake of ours: it must end like any other run, with board off and a verdict that blames nobody else.
+            run.note(error)
+            with suppress(LabError):
+                run.keep(TRACEBACK, "".join(traceback.format_exception(error)))
+            run.close()
         return RunResult(run.verdict(), run.folder, run.started)
 
 
@@ -877,7 +915,7 @@ def problem_of(error: BaseException, phase: Phase | None) -> Problem:
         Cause.LAB,
         phase,
         f"hvrig itself failed: {type(error).__name__}: {error}.",
-        "This is a fault of hvrig: report it with the traceback and the artifacts folder.",
+        f"This is a fault of hvrig: report it with {TRACEBACK} and all else of the artifacts folder.",
     )
 
 

@@ -6,18 +6,21 @@ bounded however large the log is.
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import enum
 import gzip
+import lzma
 import re
 import sys
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 from hvrig.explain import explain
 from hvrig.layout.hypervisor import printed_map
@@ -32,6 +35,14 @@ from hvrig.watch.catalogue import UNEXPECTED_RESET
 STDIN = "-"
 
 _BLOCK_BYTES = 1 << 16
+# By these first bytes a packed log is known, whatever its name: RFC 1952, bzip2's and xz's own formats; RFC 8878.
+_PACKED: Mapping[bytes, Callable[[BufferedReader], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
+    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_HEAD_BYTES = 512
 # How far back a line's number can still be told. A report is at most some kilobytes long; escape sequences, which the
 # watch leaves out, can stretch it.
 _WINDOW_BYTES = 1 << 20
@@ -43,9 +54,10 @@ _NOTES_KEPT = 8
 
 # How far before a boot's first line it is looked for who asked for it. Firmware says little between the two.
 _SHUTDOWN_WITHIN = 2048
-# What Linux (`kernel/reboot.c`) and U-Boot's command `reset` say last.
+# What Linux (`kernel/reboot.c`, `drivers/tty/sysrq.c`) and U-Boot's command `reset` say last.
 _SHUTDOWN = re.compile(
-    rb"reboot: (?:Restarting system|Power down|System halted|machine restart)|^resetting \.\.\.", re.MULTILINE
+    rb"reboot: (?:Restarting system|Power down|System halted|machine restart)|sysrq: Resetting|^resetting \.\.\.",
+    re.MULTILINE,
 )
 _ESCAPE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 # By these a boot is known that has begun.
@@ -270,9 +282,9 @@ def _number(fact: Finding, name: str) -> int | None:
 
 
 def blocks_of(file: str) -> Iterator[bytes]:
-    """The bytes of a log, as they come: `-` is standard input, `*.gz` is unpacked.
+    """The bytes of a log, as they come: `-` is standard input; what gzip, bzip2 or xz packed is unpacked.
 
-    Raises UsageError, naming the file, where it cannot be read, or has no bytes.
+    Raises UsageError, naming the file, where it cannot be read, has no bytes, or is no console log by its first ones.
     """
     seen = False
     try:
@@ -280,7 +292,7 @@ def blocks_of(file: str) -> Iterator[bytes]:
             while block := stream.read1(_BLOCK_BYTES):
                 seen = True
                 yield block
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(
             f"{file} cannot be read{' to its end' if seen else ''}: {why}.",
@@ -292,9 +304,32 @@ def blocks_of(file: str) -> Iterator[bytes]:
         )
 
 
-def _opened(file: str) -> AbstractContextManager[BufferedReader | gzip.GzipFile]:
-    if file == STDIN:
-        return nullcontext(cast(BufferedReader, sys.stdin.buffer))
-    if file.endswith(".gz"):
-        return gzip.open(file, "rb")
-    return Path(file).open("rb")
+@contextmanager
+def _opened(file: str) -> Iterator[BufferedReader | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]:
+    if file == STDIN and sys.stdin is None:
+        raise UsageError("- is standard input, which is closed.", "Give a file, or let a program write into a pipe.")
+    with nullcontext(_buffered(sys.stdin.buffer)) if file == STDIN else Path(file).open("rb") as raw:
+        head = raw.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+        unpack = next((unpack for magic, unpack in _PACKED.items() if head.startswith(magic)), None)
+        if unpack is None:
+            _require_log(file, head)
+            yield raw
+        else:
+            with unpack(raw) as unpacked:
+                yield unpacked
+
+
+def _buffered(stream: BinaryIO) -> BufferedReader:
+    return stream if isinstance(stream, BufferedReader) else BufferedReader(cast(RawIOBase, stream))
+
+
+def _require_log(file: str, head: bytes) -> None:
+    """Refuse what would be scanned without a finding, whatever is in it. Raises UsageError."""
+    even, odd = (head[first::2].count(0) / max(1, len(head[first::2])) for first in (0, 1))
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (len(head) > 64 and abs(even - odd) > 0.8)
+    for what, convert in (("zstd", "zstd -dc"), ("UTF-16", "iconv -f UTF-16 -t UTF-8")):
+        if wide if what == "UTF-16" else head.startswith(_ZSTD):
+            raise UsageError(
+                f"{file} is {what}: no word in it would be found.",
+                "Convert it first, in the shell: " + (f"{convert} {file} | hvrig scan -" if file != STDIN else convert),
+            )

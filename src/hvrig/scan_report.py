@@ -166,14 +166,14 @@ class JsonReport:
 
     def __init__(self, print_line: Print) -> None:
         self._print = print_line
-        self._found: dict[tuple[str, str, int], Mapping[str, object]] = {}
+        self._found: dict[tuple[int, str, int], Mapping[str, object]] = {}
         self._files: list[Mapping[str, object]] = []
         self._left_off = 0
 
     def found(self, scanned: Scanned) -> None:
         """Keep a finding, or put one with its final count in its place."""
         finding = scanned.finding
-        key = (scanned.file, finding.kind, finding.offset)
+        key = (len(self._files), finding.kind, finding.offset)  # a file may be given twice
         if key not in self._found and len(self._found) >= _JSON_FINDINGS:
             self._left_off += 1
             return

@@ -103,7 +103,7 @@ def test_a_login_prompt_names_the_terminal_that_needs_an_automatic_login(tmp_pat
     place = replace(place, deadlines=replace(place.deadlines, root_linux_s=3.0))
     with (
         player.powered(player.Board(files=files, autologin=False)) as board,
-        pytest.raises(BoardError, match="asks for a login") as raised,
+        pytest.raises(LabError, match="asks for a login") as raised,
     ):
         boot_pty.boot(board, place, tmp_path)
     assert "serial-getty@ttyFIQ0" in raised.value.remedy

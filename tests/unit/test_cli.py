@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from hvrig import cli as hvrig_cli
 
 REPOSITORY = Path(__file__).parents[2]
 HVRIG = Path(sys.executable).parent / "hvrig"
@@ -75,3 +78,30 @@ def test_a_full_disk_behind_a_pipe_is_said(arguments: tuple[str, ...]) -> None:
     assert done.returncode == 3
     assert b"the output cannot be written: No space left on device" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_finding(tmp_path: Path) -> None:
+    log = tmp_path / "uart.log"
+    log.write_bytes(b"[    0.000000] Booting Linux on physical CPU 0x0\r\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as closed:  # noqa: PTH123 - a descriptor
+        done = subprocess.run(
+            [str(HVRIG), "scan", str(log)], cwd=REPOSITORY, stdout=closed, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_fault_of_hvrigs_own_is_3(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_places: Path) -> list[str]:
+        raise ZeroDivisionError("a \x1b[31mmistake")
+
+    monkeypatch.setattr(hvrig_cli, "place_names", fail)
+    monkeypatch.setattr("sys.argv", ["hvrig", "places"])
+    with pytest.raises(SystemExit) as ended:
+        hvrig_cli.main()
+    assert ended.value.code == 3
+    said = capsys.readouterr().err
+    assert "this is a fault of hvrig, not of the board" in said
+    assert "ZeroDivisionError: a " in said
+    assert "\x1b" not in said

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from hvrig.board.console import Console
 from hvrig.gate.shell_paramiko import ParamikoShell
 from hvrig.lab.places import load_place, with_rack
 from hvrig.model.deadline import Deadline
@@ -18,7 +19,15 @@ from hvrig.model.layout import Look
 from hvrig.model.phase import Phase
 from hvrig.model.protocols import CommandResult, RunningCommand
 from hvrig.model.run import RunOptions, split_images, split_ladder
-from hvrig.pipeline import FINDINGS_KEPT, Run, phases_with_spl, prepare_place, problem_of, require_load_addresses
+from hvrig.pipeline import (
+    FINDINGS_KEPT,
+    Run,
+    phases_with_spl,
+    prepare_place,
+    problem_of,
+    require_load_addresses,
+    run_gate,
+)
 
 PLACES = Path(__file__).parents[2] / "lab" / "places.yaml"
 
@@ -192,6 +201,52 @@ def test_a_board_that_does_not_answer_the_check_is_left_to_the_ladder(tmp_path: 
     assert (live.findings, live.checked) == ((), ())
     assert all("did not end within" in one.why for one in live.unchecked)
     assert verdict.cause is Cause.LAB
+
+
+class _Port:
+    """A console with root-linux's shell on it, alive or dead."""
+
+    error = None
+    gaps = ()
+    offset = 0
+
+    def tail(self) -> str:
+        return "root@virtual:/# "
+
+
+@pytest.mark.parametrize(
+    ("alive", "cause"), [(True, Cause.LAB), (False, Cause.HANG), (LabError("lost", ""), Cause.LAB)], ids=str
+)
+def test_a_board_that_answers_nowhere_hangs_and_one_that_has_no_ssh_is_the_labs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool | LabError, cause: Cause
+) -> None:
+    def console_alive(_run: Run, _deadline: Deadline) -> bool:
+        if isinstance(alive, LabError):
+            raise alive
+        return alive
+
+    monkeypatch.setattr(Run, "_console_alive", console_alive)
+    place = with_rack(load_place(PLACES, "virtual"), tmp_path)
+    with Run(place, RunOptions(artifacts=tmp_path), lambda _: None) as run:
+        run._console = cast(Console, _Port())
+        run._shell = cast(ParamikoShell, _Board({}))
+        run.gate()
+        verdict = run.verdict()
+        run._console = None
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAIL if cause is Cause.HANG else Outcome.INFRA, cause)
+
+
+def test_a_mistake_of_hvrigs_own_ends_with_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_run: Run) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(Run, "_boot", fail)
+    place = with_rack(load_place(PLACES, "virtual"), tmp_path)
+    result = run_gate(place, RunOptions(artifacts=tmp_path), lambda _: None)
+    assert (result.verdict.outcome, result.verdict.exit_status) == (Outcome.INFRA, 3)
+    assert "hvrig itself failed: ZeroDivisionError" in result.verdict.summary
+    assert "ZeroDivisionError: a mistake" in (result.folder / "traceback.txt").read_text(encoding="utf-8")
+    assert (result.folder / "verdict.json").is_file()
 
 
 def test_a_fault_told_again_takes_its_first_tellings_place_and_a_boot_loop_does_not_fill_memory() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -183,21 +185,51 @@ def test_the_bytes_before_an_offset(blocks: list[bytes], offset: int, count: int
     assert index.before(offset, count) == data[max(0, offset - count) : offset]
 
 
-def test_plain_packed_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = tmp_path / "uart.log.gz"
-    packed.write_bytes(gzip.compress(b"abc\n"))
-    plain = tmp_path / "uart.log"
-    plain.write_bytes(b"abc\n")
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"abc\n"))))
-    assert [b"".join(blocks_of(str(name))) for name in (packed, plain, "-")] == [b"abc\n"] * 3
+@pytest.mark.parametrize("name", ["uart.log", "uart.log.1", "uart.log.gz"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_plain_and_packed_logs_whatever_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, pack: Callable[[bytes], bytes]
+) -> None:
+    log = tmp_path / name
+    log.write_bytes(pack(b"abc\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(log.read_bytes()))))
+    assert [b"".join(blocks_of(each)) for each in (str(log), "-")] == [b"abc\n"] * 2
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x28\xb5\x2f\xfd" + bytes(40), "zstd -dc LOG | hvrig scan -"),
+        ("\ufeff[WARN  1] x\n".encode("utf-16-le"), "iconv -f UTF-16 -t UTF-8 LOG | hvrig scan -"),
+        (("[WARN  1] (hvisor::memory::mmio:109) " * 2).encode("utf-16-be"), "iconv"),
+    ],
+)
+def test_what_would_be_scanned_in_vain_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
+    log = tmp_path / "uart.log"
+    log.write_bytes(data)
+    with pytest.raises(UsageError) as refused:
+        list(blocks_of(str(log)))
+    assert said.replace("LOG", str(log)) in refused.value.remedy
+
+
+def test_noise_at_power_on_is_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "uart.log"
+    log.write_bytes(bytes(300) + b"\xff\0" * 20 + b"U-Boot SPL 2017.09\r\n" * 20)
+    assert b"".join(blocks_of(str(log))) == log.read_bytes()
+
+
+def test_a_standard_input_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UsageError, match="which is closed"):
+        list(blocks_of("-"))
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     whole = gzip.compress(bytes(range(256)) * 100)
-    for name, data in (("cut.gz", whole[:-9]), ("text.gz", b"text"), ("bad.gz", whole[:20] + b"\xff" * 20)):
+    for name, data in (("cut.gz", whole[:-9]), ("bad.gz", whole[:20] + b"\xff" * 20), ("bad.xz", b"\xfd7zXZ\0text")):
         (tmp_path / name).write_bytes(data)
     (tmp_path / "empty.log").touch()
-    for name in ("cut.gz", "text.gz", "bad.gz", "empty.log", "missing.log", "."):
+    for name in ("cut.gz", "bad.gz", "bad.xz", "empty.log", "missing.log", "."):
         with pytest.raises(UsageError) as refused:
             list(blocks_of(str(tmp_path / name)))
         assert refused.value.message.startswith(str(tmp_path / name))

@@ -58,6 +58,11 @@ def test_several_files_packed_files_and_standard_input(tmp_path: Path) -> None:
     assert lines[4].startswith("::error title=")
 
 
+def test_a_file_that_is_given_twice_is_told_twice() -> None:
+    document = json.loads(scan(ISSUE_221, ISSUE_221, "--json").stdout)
+    assert len(document["findings"]) == sum(file["findings"] for file in document["files"]) == 8
+
+
 def test_a_place_gives_the_hypervisors_range() -> None:
     done = scan(ISSUE_221, "--place", "virtual", "--places", str(REPOSITORY / "lab" / "places.yaml"))
     assert "outside the hypervisor's own memory, 0x40400000 - 0x449e6000 (place virtual)" in done.stdout.replace(

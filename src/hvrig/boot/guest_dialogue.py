@@ -8,7 +8,8 @@ import re
 from hvrig.boot.console_pexpect import TapSpawn
 from hvrig.boot.uboot import BAD_WORDS, RESET, BadWord, pieces, prompt_pattern, stands_last
 from hvrig.model.deadline import Deadline
-from hvrig.model.errors import BoardError
+from hvrig.model.errors import BoardError, HvrigError, LabError, UsageError
+from hvrig.model.harmless import harmless
 from hvrig.model.marker import new_marker
 from hvrig.model.phase import Phase
 from hvrig.model.place import HypervisorSettings, RootLinuxSettings
@@ -22,6 +23,7 @@ _LINUX = re.compile(rb"Booting Linux on physical CPU")
 
 PROMPT_STANDS_S = 0.1  # a prompt is the last thing on the console, a line cut by a read is not
 PROMPT_HIDDEN_S = 2.0  # silence after which a prompt may be hidden behind kernel messages
+ANSWERS = 2  # newlines that must bring the same line again before it is a prompt
 UBOOT_PROMPT_S = 1.0  # silence after which U-Boot's prompt means that its boot command came back
 LINE_KILL = b"\x15"  # Ctrl-U: the terminal forgets what stands in the line
 PIECE = 8
@@ -33,6 +35,11 @@ PROBE_S = 2.0  # for one try of console_alive
 _CONTROL = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\r\n]{0,200}(?:\x07|\x1b\\)|[\x00\x07]")
 # getty's issue line ends with the terminal: ttyFIQ0 with the vendor's kernel on RK3588, ttyS2 with a plain one.
 _GETTY = re.compile(rb" (tty[A-Za-z]{1,8}\d{1,3})\s+\S+ login: *\Z")
+
+
+_LOGIN = re.compile(rb"login: *\Z")
+# Debian's initramfs, systemd's emergency mode: root-linux that did not come up, and answers all the same.
+_RESCUE = re.compile(rb"\A\(initramfs\) |maintenance|Control-D")
 
 
 class _Sign(enum.Enum):
@@ -111,31 +118,55 @@ def await_root_linux(spawn: TapSpawn, settings: RootLinuxSettings, deadline: Dea
     """Wait for the prompt of root-linux's shell on the console.
 
     Kernel messages can hide a prompt that was printed once: a console that has been quiet gets a newline.
-    Raises BoardError with Phase.ROOT_LINUX.
+    Raises BoardError with Phase.ROOT_LINUX where root-linux did not come up. Where it did, and answers each newline,
+    the hypervisor has done its part: LabError for a console that asks for a login, UsageError for a shell whose prompt
+    is not the place's.
     """
     awaited = f"root-linux's prompt {settings.prompt!r}"
     prompt = re.compile(settings.prompt.encode("utf-8"))
     heard_at = deadline.elapsed
+    asked, asked_at = b"", spawn.received  # the last line, and how much had come, when a newline was typed last
+    answers = 0  # newlines in a row that brought the same last line again
     while not deadline.expired:
         received = spawn.received
         if spawn.await_first({_Sign.RESET: RESET}, deadline.capped(PROMPT_STANDS_S)) is not None:
             raise _reset(Phase.ROOT_LINUX, awaited, spawn)
         if spawn.received != received:
             heard_at = deadline.elapsed
-        elif prompt.search(_last_line(spawn.pending)):
+        elif prompt.search(last := _last_line(spawn.pending)):
             return
         elif deadline.elapsed - heard_at >= PROMPT_HIDDEN_S:
+            answers = answers + 1 if last.strip() and last == asked and spawn.received != asked_at else 0
+            if answers >= ANSWERS and _LOGIN.search(last):
+                break
+            asked, asked_at = last, spawn.received
             spawn.type(b"\r")
             heard_at = deadline.elapsed
-    if re.search(rb"login: *\Z", _last_line(spawn.pending)):
-        message = "root-linux asks for a login on its console."
+    raise _no_shell(spawn, settings, awaited, answers=answers >= ANSWERS)
+
+
+def _no_shell(spawn: TapSpawn, settings: RootLinuxSettings, awaited: str, *, answers: bool) -> HvrigError:
+    """Why there is no shell. answers: whether newlines bring the same line again and again."""
+    last = _last_line(spawn.pending)
+    said = harmless(last.decode("utf-8", "replace"), keep_newlines=False)[-80:]
+    if _LOGIN.search(last):
         getty = _GETTY.search(_CONTROL.sub(b"", spawn.pending))
         unit = f" (systemctl edit serial-getty@{getty[1].decode('ascii')})" if getty else ""
-        remedy = f"Give root an automatic login on the hypervisor's UART{unit}."
-    else:
-        message = "root-linux gave no shell on its console."
-        remedy = "The last console lines show how far it came; is the place's `root_linux: prompt` its shell's?"
-    raise BoardError(message, remedy, phase=Phase.ROOT_LINUX, awaited=awaited, tail=spawn.tail())
+        return LabError(
+            f"root-linux asks for a login on its console: {said!r}.",
+            f"Give root an automatic login on the hypervisor's UART{unit}.",
+        )
+    if answers and not _RESCUE.search(last):
+        return UsageError(
+            f"root-linux answers on its console with {said!r}, which is not the place's prompt {settings.prompt!r}.",
+            "Set `root_linux: prompt` of the place to a pattern of its shell's.",
+        )
+    message = "root-linux gave no shell on its console."
+    remedy = "The last console lines show how far it came; is the place's `root_linux: prompt` its shell's?"
+    if _RESCUE.search(last):
+        message = f"root-linux came up in its rescue shell: {said!r}."
+        remedy = "The lines before it say what it missed: its root file system, and the device that has it."
+    return BoardError(message, remedy, phase=Phase.ROOT_LINUX, awaited=awaited, tail=spawn.tail())
 
 
 def console_alive(tap: ConsoleTap, deadline: Deadline) -> bool:

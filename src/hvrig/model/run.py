@@ -15,6 +15,9 @@ DEFAULT_ARTIFACTS = Path("artifacts")
 # As a shell counts a command that SIGINT ended; git bisect stops at it instead of calling the commit bad.
 EXIT_INTERRUPTED = 130
 
+# As a shell counts a command that SIGPIPE ended.
+EXIT_PIPE = 141
+
 
 @dataclass(frozen=True)
 class RunOptions:

@@ -9,7 +9,7 @@ import pytest
 from hvrig.boot.console_pexpect import TapSpawn
 from hvrig.boot.guest_dialogue import await_hypervisor, await_root_linux, console_alive
 from hvrig.model.deadline import Deadline
-from hvrig.model.errors import BoardError
+from hvrig.model.errors import BoardError, LabError, UsageError
 from hvrig.model.marker import MARKER
 from hvrig.model.phase import Phase
 from hvrig.model.place import HypervisorSettings, RootLinuxSettings
@@ -97,11 +97,47 @@ def test_a_hidden_prompt_is_called_for(fake_uboot: Make, monkeypatch: pytest.Mon
     assert tap.typed == b"\r"
 
 
-def test_no_shell_and_a_login_are_told_apart() -> None:
+def test_no_shell_is_the_boards() -> None:
     with pytest.raises(BoardError, match="gave no shell"):
         await_root_linux(TapSpawn(Said(b"[ 1.0] Booting\r\n")), RootLinuxSettings(), Deadline(0.2))
-    with pytest.raises(BoardError, match="asks for a login"):
-        await_root_linux(TapSpawn(Said(b"\r\nlinaro-alip login: ")), RootLinuxSettings(), Deadline(0.3))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hvrig.boot.guest_dialogue.PROMPT_HIDDEN_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_console_that_asks_for_a_login_is_the_labs_and_no_hang(fake_uboot: Make) -> None:
+    board = fake_uboot(shell=b"\r\nlinaro-alip login: ")
+    within = Deadline(20)
+    with pytest.raises(LabError, match="asks for a login on its console: 'linaro-alip login: '"):
+        await_root_linux(TapSpawn(board.power_on_shell(b"")), RootLinuxSettings(), within)
+    assert within.elapsed < 10
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_shell_with_another_prompt_is_a_mistake_of_the_place(fake_uboot: Make) -> None:
+    board = fake_uboot(shell=b"\r\nroot@x3300-2 \x1b[1m>\x1b[m ")
+    with pytest.raises(UsageError, match=r"answers on its console with 'root@x3300-2 > '.*not the place's prompt"):
+        await_root_linux(TapSpawn(board.power_on_shell(b"")), RootLinuxSettings(), Deadline(1.5))
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "shell", [b"\r\n(initramfs) ", b"\r\nGive root password for maintenance\r\n(or type Control-D): "]
+)
+def test_a_rescue_shell_is_the_boards(fake_uboot: Make, shell: bytes) -> None:
+    with pytest.raises(BoardError, match="rescue shell"):
+        await_root_linux(TapSpawn(fake_uboot(shell=shell).power_on_shell(b"")), RootLinuxSettings(), Deadline(1.5))
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("shell", [b"", b"\r\n"])
+def test_a_terminal_that_only_echoes_has_no_shell(fake_uboot: Make, shell: bytes) -> None:
+    board = fake_uboot(shell=shell)
+    with pytest.raises(BoardError, match="gave no shell"):
+        await_root_linux(TapSpawn(board.power_on_shell(b"[ 1.0] stuck")), RootLinuxSettings(), Deadline(1.5))
 
 
 def test_a_living_console_answers(fake_uboot: Make) -> None:
