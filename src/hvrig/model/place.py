@@ -195,6 +195,8 @@ class RootLinuxSettings:
     prompt: a regular expression for its shell's prompt on the console.
     console: the device on the board whose writes go to the hypervisor's UART.
     cpus: how many CPUs it must have online.
+    known_errors: regular expressions for lines of the kernel's log at severity err or worse that this board's kernel
+    prints at every boot; one that matches somewhere in a line is enough.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
@@ -202,12 +204,17 @@ class RootLinuxSettings:
     cpus: int = 2
     prompt: str = r"[#$] $"
     console: str = "/dev/console"
+    known_errors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require(
             [
                 (1 <= self.cpus <= 256, "cpus must be 1 to 256"),
                 (_is_pattern(self.prompt), f"prompt {self.prompt!r} is not a regular expression"),
+                *(
+                    (_is_pattern(known), f"known_errors: {known!r} is not a regular expression")
+                    for known in self.known_errors
+                ),
                 (
                     re.fullmatch(r"/dev/[\w/.-]+", self.console) is not None,
                     f"console {self.console!r} must be a device such as /dev/console",

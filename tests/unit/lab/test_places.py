@@ -215,6 +215,21 @@ def test_a_u_boot_command_must_be_one_line(write: Write) -> None:
     assert "one line of printable ASCII" in refusal(write(text), "desk")
 
 
+def test_errors_that_a_kernel_always_prints_are_patterns(write: Write) -> None:
+    def with_known(known: str) -> Path:
+        return write(
+            BOARD.replace(
+                "        ssh: {key", f"        root_linux: {{known_errors: [{known}]}}\n        ssh: {{key", 1
+            )
+        )
+
+    assert load_place(with_known("'rockchip-.*: failed', x"), "desk").root_linux.known_errors == (
+        "rockchip-.*: failed",
+        "x",
+    )
+    assert "known_errors: '(' is not a regular expression" in refusal(with_known("'('"), "desk")
+
+
 def test_the_hypervisors_sources_are_found_as_images_are(write: Write, tmp_path: Path) -> None:
     built = 'hypervisor: {elf: hvisor, board_rs: "${rack}/board.rs"}'
     text = BOARD.replace("        uboot:", f"        {built}\n        uboot:", 1)
