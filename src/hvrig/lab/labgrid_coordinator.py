@@ -25,6 +25,7 @@ from labgrid.remote.generated import labgrid_coordinator_pb2 as messages
 from labgrid.util.proxy import proxymanager
 
 from hvrig.lab.place_lock import LockedError, PlaceLock
+from hvrig.lab.resolver_socket import one_spelling
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError, PlaceHeldError, UsageError
 from hvrig.model.harmless import harmless
@@ -69,6 +70,7 @@ class LabgridHold:
         tell: Callable[[str], None],
     ) -> None:
         self._address = address
+        self._spelling = ""  # the address as every run of ours writes it, for the locks
         self._name = name
         self._tags = dict(tags)
         self._wait_s = wait_s
@@ -211,7 +213,7 @@ class LabgridHold:
             which = f" ({locked.by})" if locked.by is not None else ""
             raise _HeldError(f"Place {name} is in use by another run of yours{which}", "") from locked
         try:
-            if lock.left_behind is not None:
+            if lock.acquired:
                 self._take_back(name, lock)
             place = self.session.places[name]
             if place.acquired and not self._may_share(place):
@@ -225,14 +227,14 @@ class LabgridHold:
                 return
             if place.reservation and place.reservation != self._token:
                 self._require_own_reservation(place)
-            self._acquire(place)
+            self._acquire(place, lock)
         except BaseException:
             if not self._acquired:
                 self._lock = None
-                lock.give_up()
+                lock.give_up(keep=lock.acquired)
             raise
 
-    def _acquire(self, place: Place) -> None:
+    def _acquire(self, place: Place, lock: PlaceLock) -> None:
         try:
             self.session.check_matches(place)
         except UserError as error:
@@ -241,11 +243,13 @@ class LabgridHold:
                 "Does the exporter run, and is it connected? See labgrid-client resources. Compare with "
                 f"labgrid-client -p {place.name} show.",
             ) from error
+        lock.record(acquired=True)
         self._acquired = place.name
         try:
             self._ask("AcquirePlace", messages.AcquirePlaceRequest(placename=place.name))
         except grpc.RpcError as error:
             self._acquired = ""
+            lock.record(acquired=False)
             now = self.session.places.get(place.name)
             if now is not None and now.acquired:
                 raise _HeldError(
@@ -258,12 +262,13 @@ class LabgridHold:
         self._tell(f"place {place.name} acquired from {self._address} as {self._identity}")
 
     def _take_back(self, name: str, lock: PlaceLock) -> None:
-        """Release what a dead run of ours has left acquired."""
+        """Release what a dead run of ours has acquired; what was acquired by hand before it is left alone."""
         dead = lock.left_behind
         place = self.session.places[name]
         if place.acquired == self._identity:
             self._ask("ReleasePlace", messages.ReleasePlaceRequest(placename=name, fromuser=self._identity))
             self._tell(f"place {name} was left acquired by a run of yours that died ({dead}): taken back")
+        lock.record(acquired=False)
 
     def _may_share(self, place: Place) -> bool:
         return place.acquired == self._identity or self._identity in place.allowed
@@ -337,11 +342,14 @@ class LabgridHold:
         if self._token_lock is not None:
             self._token_lock.give_up()
         self._token_lock = self._lock_of(f"reservation {made.token}")
+        self._token_lock.record(acquired=True)
         return made
 
     def _lock_of(self, what: str) -> PlaceLock:
         """Raises LockedError when a live run of ours has it."""
-        return PlaceLock(self._locks, f"{self._address} {self._identity} {what}")
+        if not self._spelling:
+            self._spelling = one_spelling(self._address, DEFAULT_PORT, os.environ.get("LG_PROXY", ""))
+        return PlaceLock(self._locks, f"{self._spelling} {self._identity} {what}")
 
     def _clear_dead_reservations(self) -> None:
         """Cancel what runs of ours that died have reserved, before it holds up anybody for its last minute."""
@@ -352,7 +360,7 @@ class LabgridHold:
                 lock = self._lock_of(f"reservation {reservation.token}")
             except LockedError:
                 continue  # a run of ours that is alive
-            if lock.left_behind is not None:
+            if lock.acquired:
                 with suppress(grpc.RpcError):  # it has just expired
                     self._ask("CancelReservation", messages.CancelReservationRequest(token=reservation.token))
             lock.give_up()

@@ -18,14 +18,19 @@ from urllib.parse import quote
 from hvrig.model.errors import LabError
 
 RECORD_BYTES = 4096
+RECORD_WIDTH = 256  # each record is as long, so that one write replaces the one before, wherever the run is killed
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Who holds, or held, the lock. started: UTC, ISO 8601."""
+    """Who holds, or held, the lock. started: UTC, ISO 8601.
+
+    acquired: whether the run asked the coordinator for what it locks, and has not given it back: by hand it was not.
+    """
 
     pid: int
     started: str
+    acquired: bool = False
 
     def __str__(self) -> str:
         return f"process {self.pid}, since {self.started}"
@@ -48,8 +53,9 @@ def default_folder() -> Path:
 class PlaceLock:
     """One place's lock, taken when made. key: coordinator, identity and place (or reservation), as text.
 
-    left_behind: the record of a run that died with the lock, or None. Raises LockedError when a live run has it,
-    LabError when the folder cannot be written.
+    left_behind: the record of a run that died with the lock, or None. acquired: as in the record; what a dead run had
+    acquired stays recorded until `record` says otherwise. Raises LockedError when a live run has the lock, LabError
+    when the folder cannot be written.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -59,10 +65,13 @@ class PlaceLock:
             folder.mkdir(parents=True, exist_ok=True)
             self._take()
         except OSError as error:
-            raise LabError(
-                f"The lock file {self._path} cannot be had: {error.strerror}.",
-                "It tells a run that died from one that lives: let this user write there, or set XDG_STATE_HOME.",
-            ) from error
+            raise self._not_had(error) from error
+
+    def _not_had(self, error: OSError) -> LabError:
+        return LabError(
+            f"The lock file {self._path} cannot be had: {error.strerror}.",
+            "It tells a run that died from one that lives: let this user write there, or set XDG_STATE_HOME.",
+        )
 
     def _take(self) -> None:
         while True:
@@ -82,10 +91,21 @@ class PlaceLock:
         found = os.pread(fd, RECORD_BYTES, 0)
         self.left_behind = (_record(found) or RunRecord(0, "an unknown time")) if found else None
         self._fd = fd
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        text = json.dumps(asdict(RunRecord(os.getpid(), now)))
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, text.encode(), 0)
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.record(acquired=self.left_behind is not None and self.left_behind.acquired)
+
+    def record(self, *, acquired: bool) -> None:
+        """Note whether this run has acquired what it locks: to be called before asking, so that a kill loses nothing.
+
+        Raises LabError.
+        """
+        self.acquired = acquired
+        text = json.dumps(asdict(RunRecord(os.getpid(), self._started, acquired))).ljust(RECORD_WIDTH)
+        try:
+            os.pwrite(self._fd, text.encode(), 0)
+            os.ftruncate(self._fd, RECORD_WIDTH)
+        except OSError as error:
+            raise self._not_had(error) from error
 
     def give_up(self, *, keep: bool = False) -> None:
         """Let the lock go. keep: leave the file, so that the next run knows that something was left behind."""
