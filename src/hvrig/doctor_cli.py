@@ -79,7 +79,11 @@ def doctor(
     if as_json:
         with output_may_end():
             click.echo(examined.json_text, nl=False)
-    end = "interrupted; the board is off" if examined.interrupted else summary(examined.checks, place)
+    end = (
+        f"interrupted; {harmless(examined.end, keep_newlines=False)}"
+        if examined.interrupted
+        else summary(examined.checks, place)
+    )
     with output_may_end():
         click.echo(f"\n{end}\nevidence: {examined.folder}", err=as_json)
     sys.exit(EXIT_INTERRUPTED if examined.interrupted else examined.exit_status)

@@ -87,6 +87,7 @@ _TITLES = {
     "clock": "board and host agree on the time",
     "watch": "no fault and no gap on the UART",
     "disk": "disk space for the evidence",
+    "end": "the board is off and the place is given back",
 }
 
 _FAULT_OF_CAUSE = {Cause.HANG: Fault.BOARD, Cause.USAGE: Fault.SETTINGS}
@@ -101,6 +102,11 @@ class Examined:
     interrupted: bool
     folder: Path
     started: datetime
+
+    @property
+    def end(self) -> str:
+        """What became of board and place, in one clause."""
+        return self.checks[-1].result.found
 
     @property
     def exit_status(self) -> int:
@@ -144,6 +150,7 @@ def examine(
             run.close()
         except KeyboardInterrupt:
             interrupted = True
+        examination.make_last()
         examined = Examined(place.name, tuple(examination.checks), interrupted, run.folder, run.started)
         run.keep("doctor.json", examined.json_text)
         return examined
@@ -180,7 +187,7 @@ class _Examination:
     # --- the order -------------------------------------------------------------------------------------------
 
     def make_all(self) -> None:
-        """Every check, once."""
+        """Every check but the last, once."""
         self._check("python", lambda: check_packages(installed_packages()))
         self._check("files", self._files)
         # A virtual board is started from those files; a lab is there without them.
@@ -202,6 +209,10 @@ class _Examination:
             self._check("clock", self._board_clock, "ssh")
             self._check("watch", self._watched, "boot")
         self._check("disk", self._disk)
+
+    def make_last(self) -> None:
+        """The check of how the run that was examined with has ended: after its end, and after a Ctrl-C, too."""
+        self._check("end", self._ended)
 
     def _check(self, name: str, work: Callable[[], Result], *needs: str) -> None:
         """Make one check, unless one that it needs failed, or was itself skipped for such a reason."""
@@ -302,6 +313,15 @@ class _Examination:
         speed = self._bench.serial.speed if self._bench is not None else 1_500_000
         place = self._run.place
         return check_disk(str(folder.parent), shutil.disk_usage(folder).free, speed, place.gate, place.deadlines)
+
+    def _ended(self) -> Result:
+        left = self._run.end_problems
+        if left:
+            return fail("; ".join(p.message.rstrip(".") for p in left), " ".join(p.remedy for p in left))
+        if self._bench is None:
+            return ok("nothing was acquired or switched on")
+        board = "switch the board off by hand" if self._bench.power.by_hand else "the board is off"
+        return ok(f"{board}; the place is as it was before")
 
     # --- power, U-Boot ---------------------------------------------------------------------------------------
 

@@ -202,6 +202,7 @@ class Run:
         self._machine = VIRTUAL
         self._files_found = self._staged = False
         self._closed = False
+        self.end_problems: list[Problem] = []  # what `close` could not undo, however the run went
 
     # --- the bench -------------------------------------------------------------------------------------------
 
@@ -319,7 +320,7 @@ class Run:
         try:
             bench.__exit__(None, None, None)
         except LabError as failure:  # the place could not be given back
-            self._record(failure, None)
+            self._record_end(failure)
 
     def open_console(self, bench: LabgridBench) -> Console:
         """The UART, recorded from now on."""
@@ -374,7 +375,7 @@ class Run:
                 try:
                     self._bench.power.off(Deadline(self.place.deadlines.power_s))
                 except LabError as failure:
-                    self._record(failure, None)
+                    self._record_end(failure)
             if self._console is not None:
                 self._console.close()
             self._flush_watch()
@@ -475,6 +476,10 @@ class Run:
         """Keep the first cause: what follows from it is not news."""
         if self._problem is None:
             self._problem = problem_of(error, phase)
+
+    def _record_end(self, failure: LabError) -> None:
+        self._record(failure, None)
+        self.end_problems.append(problem_of(failure, None))
 
     @contextmanager
     def _problems_kept(self) -> Iterator[None]:

@@ -14,10 +14,11 @@ from hvrig.lab.places import load_place, with_rack
 from hvrig.model.bench import SerialEndpoint, SshEndpoint
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import BoardError, LabError, PlaceHeldError, UsageError
+from hvrig.model.evidence import Problem
 from hvrig.model.phase import Phase
 from hvrig.model.protocols import CommandResult
 from hvrig.model.run import RunOptions
-from hvrig.pipeline import FaultStoppedBoot
+from hvrig.pipeline import FaultStoppedBoot, Run, problem_of
 
 PLACES = Path(__file__).parents[2] / "lab" / "places.yaml"
 
@@ -29,7 +30,12 @@ def raising(error: Exception) -> Callable[..., Any]:
     return work
 
 
+class PlayedPower:
+    by_hand = False
+
+
 class PlayedBench:
+    power = PlayedPower()
     serial = SerialEndpoint("raw", 115200, host="127.0.0.1", port=1)
     ssh = SshEndpoint("127.0.0.1", 1, "root")
 
@@ -41,6 +47,7 @@ class PlayedRun:
         self.place = with_rack(load_place(PLACES, "virtual"), folder)
         self.folder = folder
         self.alarms = 0
+        self.end_problems: list[Problem] = []
         self.find_files: Callable[[], None] = lambda: None
         self.open_bench: Callable[[], Any] = PlayedBench
         self.open_console = raising(LabError("The UART cannot be opened.", "Is the exporter running?"))
@@ -132,6 +139,59 @@ def test_whose_fault_it_is(run: PlayedRun, error: Exception, status: int) -> Non
     made._check("boot", raising(error))
     assert made.checks[0].result.status is Status.FAIL
     assert exit_status(made.checks) == status
+
+
+def test_a_board_that_stays_on_and_a_place_that_stays_held_are_the_last_check_and_the_labs(run: PlayedRun) -> None:
+    made = examination(run)
+    made._check("labgrid", made._labgrid)
+    run.end_problems = [
+        problem_of(LabError("The outlet did not answer.", "Look at it."), None),
+        problem_of(LabError("Place x1 could not be given back: lost.", "Release it."), None),
+    ]
+    made.make_last()
+    last = made.checks[-1]
+    assert (last.name, last.result.status, exit_status(made.checks)) == ("end", Status.FAIL, 3)
+    assert last.result.found == "The outlet did not answer; Place x1 could not be given back: lost"
+    assert last.result.remedy == "Look at it. Release it."
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "found"),
+    [(False, "the board is off; the place is as"), (True, "switch the board off by hand; the place is as")],
+)
+def test_an_end_in_order(run: PlayedRun, monkeypatch: pytest.MonkeyPatch, by_hand: bool, found: str) -> None:
+    monkeypatch.setattr(PlayedPower, "by_hand", by_hand)
+    made = examination(run)
+    made.make_last()
+    assert made.checks[0].result.found == "nothing was acquired or switched on"
+    made._check("labgrid", made._labgrid)
+    made.make_last()
+    assert made.checks[-1].result.found.startswith(found)
+    assert failed({check.name: check.result for check in made.checks}) == []
+
+
+class StubbornBench(PlayedBench):
+    """Its outlet does not switch off, and its place cannot be given back."""
+
+    def __init__(self) -> None:
+        self.power = cast(Any, self)
+        self.by_hand = False
+
+    def off(self, _deadline: Deadline) -> None:
+        raise LabError("The outlet did not answer.", "Look at it.")
+
+    def __exit__(self, *_: object) -> None:
+        raise LabError("Place x1 could not be given back.", "Release it.")
+
+
+def test_what_the_runs_end_could_not_undo_is_told_even_after_another_problem(tmp_path: Path) -> None:
+    place = with_rack(load_place(PLACES, "virtual"), tmp_path)
+    with Run(place, RunOptions(artifacts=tmp_path), lambda _: None) as run:
+        run.note(LabError("The timeline cannot be written.", "Make room."))
+        bench = cast(Any, StubbornBench())
+        run._bench = bench
+        run._stack.callback(run._leave_bench, bench)
+    assert [p.message for p in run.end_problems] == ["The outlet did not answer.", "Place x1 could not be given back."]
 
 
 def test_a_fault_is_named(run: PlayedRun) -> None:
