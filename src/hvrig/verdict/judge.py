@@ -288,7 +288,11 @@ def stopped_early(evidence: Evidence) -> _Ruling | None:
     if problem.cause is Cause.HANG and evidence.gaps:
         return _dead_board_or_cable(evidence, f"in phase {problem.phase.value}" if problem.phase else "", problem.phase)
     outcome = Outcome.FAIL if problem.cause is Cause.HANG else Outcome.INFRA
-    return _Ruling(outcome, problem.cause, problem.message, problem.remedy, problem.phase)
+    whole = evidence.ladder and [rung.size for rung in evidence.rungs if rung.outcome is Outcome.PASS] == [
+        *evidence.ladder
+    ]
+    before = "; the whole ladder had passed before" if whole else _passed_before(evidence)
+    return _Ruling(outcome, problem.cause, f"{problem.message.rstrip('.')}{before}.", problem.remedy, problem.phase)
 
 
 def _dead_board_or_cable(evidence: Evidence, when: str, phase: Phase | None) -> _Ruling:

@@ -315,6 +315,14 @@ def test_an_interrupted_run_is_not_a_pass() -> None:
     assert (verdict.outcome, verdict.exit_status) == (Outcome.INFRA, 3)
 
 
+def test_what_failed_after_the_whole_ladder_says_that_it_had_passed() -> None:
+    off = Problem(Cause.LAB, None, "The outlet did not answer.", "look at it")
+    said = judge(replace(GOOD, problem=off)).summary
+    assert said == "The outlet did not answer; the whole ladder had passed before."
+    part = judge(replace(GOOD, problem=off, rungs=GOOD.rungs[:1], ladder=("1G", "2G"))).summary
+    assert part == "The outlet did not answer; 1G passed before."
+
+
 def test_phase_at_is_the_one_that_had_begun() -> None:
     assert phase_at(GOOD, 0) is Phase.POWER
     assert phase_at(GOOD, 2999) is Phase.LOAD
