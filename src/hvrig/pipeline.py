@@ -345,10 +345,18 @@ class Run:
             self._stack.callback(lab.stop)
             self._observer(Step("starting a labgrid coordinator, an exporter and a virtual board"))
             return None, lab.start(Deadline(START_S)).coordinator
-        rack = Rack(uboot=images.uboot, tftp=tftp, log=self._store.folder / "rack.log", machine=self._machine)
+        device = self._store.folder.resolve() / "tty" if rack_settings.uart == "device" else None
+        rack = Rack(
+            uboot=images.uboot,
+            tftp=tftp,
+            log=self._store.folder / "rack.log",
+            machine=self._machine,
+            uart_pty=device,
+        )
         self._stack.callback(rack.stop)
         endpoints = rack.start(Deadline(self.place.deadlines.power_s))
-        return RackPorts(endpoints.outlet_port, endpoints.uart_port, endpoints.ssh_port), ""
+        ports = RackPorts(endpoints.outlet_port, endpoints.uart_port, endpoints.ssh_port, str(device or ""))
+        return ports, ""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -286,11 +286,13 @@ def _remote_place(target: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _fill_in(target: dict[str, Any], ports: RackPorts) -> None:
-    """Put the virtual board's own ports where the environment leaves them open with 0."""
+    """Put the virtual board's own ports where the environment leaves them open, with 0 or an empty name."""
     for kind, arguments in _resources(target):
         if kind == "NetworkPowerPort":
             arguments["host"] = str(arguments["host"]).replace(":0/", f":{ports.outlet}/")
         elif kind == "NetworkSerialPort":
             arguments["port"] = arguments["port"] or ports.uart
+        elif kind == "RawSerialPort":
+            arguments["port"] = arguments["port"] or ports.device
         elif kind == "NetworkService":
             arguments["port"] = arguments["port"] or ports.ssh

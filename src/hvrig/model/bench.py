@@ -38,11 +38,15 @@ class SshEndpoint:
 
 @dataclass(frozen=True)
 class RackPorts:
-    """TCP ports on which a virtual board's outlet, UART and SSH are found on this machine."""
+    """TCP ports on which a virtual board's outlet, UART and SSH are found on this machine.
+
+    device: the UART's device node, where it has one.
+    """
 
     outlet: int
     uart: int
     ssh: int
+    device: str = ""
 
 
 @dataclass(frozen=True)

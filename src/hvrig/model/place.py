@@ -356,6 +356,7 @@ class RackSettings:
     memory, bootargs: what is written into a copy of a tree of one's own. memory: `tree`, what it says, or `board-rs`.
     labgrid: whether the board stands in a lab of its own: a labgrid coordinator, an exporter and ser2net are started
     for the run, too.
+    uart: how this machine has the UART: `tcp`, as ser2net serves it, or `device`, a device node as a USB adapter's.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
@@ -363,6 +364,7 @@ class RackSettings:
     machine: str = "virtual"
     reserved: str = "all"
     labgrid: bool = False
+    uart: str = "tcp"
     memory: str = "tree"
     bootargs: str = "earlycon=pl011,0x9000000 console=ttyAMA0 loglevel=7 panic=0 ipv6.disable=1"
 
@@ -373,6 +375,11 @@ class RackSettings:
                 (self.machine in (VIRTUAL, OWN_HVISOR), f"machine must be {VIRTUAL} or {OWN_HVISOR}"),
                 (self.memory in ("tree", "board-rs"), "memory must be tree or board-rs"),
                 (not (own and self.labgrid), f"labgrid is not for machine {OWN_HVISOR}"),
+                (self.uart in ("tcp", "device"), "uart must be tcp or device"),
+                (
+                    not (self.labgrid and self.uart != "tcp"),
+                    "uart: device is not for a lab: its exporter has the device",
+                ),
                 (own or self.memory == "tree", f"memory: board-rs is for machine {OWN_HVISOR}"),
                 (own or self.reserved != "tree", f"reserved: tree is for machine {OWN_HVISOR}"),
                 (

@@ -61,12 +61,20 @@ def refusal(path: Path, name: str) -> str:
 
 def test_the_repositorys_own_places_load() -> None:
     virtual = [name for name in place_names(PLACES) if name.startswith("virtual")]
-    assert virtual == ["virtual", "virtual-under-reserved", "virtual-silent", "virtual-lab", "virtual-hvisor"]
+    assert virtual == [
+        "virtual",
+        "virtual-under-reserved",
+        "virtual-silent",
+        "virtual-lab",
+        "virtual-desk",
+        "virtual-hvisor",
+    ]
     ladders = {name: load_place(PLACES, name).gate.ladder for name in virtual}
     assert set(ladders.values()) == {("64M", "128M", "256M", "768M")}
     racks = [load_place(PLACES, name).rack for name in virtual]
-    assert [rack.reserved_bytes if rack else 0 for rack in racks] == [None, 4 << 20, 6 << 20, None, None]
-    assert [rack.labgrid for rack in racks if rack] == [False, False, False, True, False]
+    assert [rack.reserved_bytes if rack else 0 for rack in racks] == [None, 4 << 20, 6 << 20, None, None, None]
+    assert [rack.labgrid for rack in racks if rack] == [False, False, False, True, False, False]
+    assert [rack.uart for rack in racks if rack] == ["tcp"] * 4 + ["device", "tcp"]
     assert {rack.machine for rack in racks[:-1] if rack} == {"virtual"}
     own = racks[-1]
     assert own is not None
@@ -96,6 +104,8 @@ def test_a_tftp_folder_is_taken_from_the_files_folder_and_a_given_image_is_left(
         ("{machine: x3300}", "machine must be virtual or hvisor-qemu-gicv3"),
         ("{machine: hvisor-qemu-gicv3, labgrid: true}", "labgrid is not for machine hvisor-qemu-gicv3"),
         ('{bootargs: "a\\nb"}', "bootargs must be one line"),
+        ("{uart: usb}", "uart must be tcp or device"),
+        ("{labgrid: true, uart: device}", "uart: device is not for a lab"),
     ],
 )
 def test_what_a_rack_cannot_be_is_said(write: Write, rack: str, wrong: str) -> None:
