@@ -2,13 +2,19 @@
 
 Each stream is guest text with none, one or several reports of hvisor or the kernel in it: beginning in the middle of a
 guest line, cut by guest bytes, guest lines, memtester's progress or another CPU's report, woven with one line by line,
-repeated, with bytes lost; in both log shapes, with and without colours; fed in chunks of any size.
+repeated, with bytes lost; in both log shapes, with and without colours; fed in chunks of any size. Some have more
+(`Scene`): lines with a fault's words that are none, boots that were asked for or not, with the layout and the log level
+that hvisor prints, and the reports of other versions of hvisor and Rust.
 
 A fault must be found where one of its kind's words survives in one piece. Its fields must be right where their line
 survives, and right or missing elsewhere. Three cases nobody can see in the text are counted apart: a number whose
 digits were lost or added while its line kept its shape (`unknowable`), numbers of a report that says itself that it is
 not whole (`low`), and lines of two reports of one kind that stand in each other, given to the wrong one by a finding
-that says that it is not sure (`swapped`). Nothing else may be found.
+that says that it is not sure (`swapped`). Nothing else may be found, nothing of a boot that was asked for, and one
+`unexpected-reset` for each that was not.
+
+A fault whose line begins directly behind what looks like a file's name and a colon, or a level in brackets, is byte for
+byte what `grep` or `dmesg -r` shows of an old log (`as shown`): it must be found only if lines of its own follow.
 
 `python benchmarks/watch_streams.py --seed 1 --streams 100000` prints the counts as JSON; exit status 1 if there was
 a miss, an invention or a wrong field, with the seeds of the first few, to be looked at with `--show SEED`.
@@ -26,16 +32,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 from hvrig.model.finding import Confidence, Finding
 from hvrig.watch import Watch
-from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS
+from hvrig.watch.catalogue import BY_NAME, KINDS, LAYOUT, LOG_LEVEL, MARKS, UNEXPECTED_RESET
 
 _CAPTURES = Path(__file__).parents[1] / "tests" / "data" / "uart"
 _ESCAPES_BEFORE = re.compile(rb"(?:\x1b\[[0-9;]*m)*\Z")
+# What `grep` and `dmesg -r` put before a line.
+_AS_SHOWN = re.compile(rb"(?:(?:[A-Za-z.~][\w.~+-]*|/[\w.~+/-]+)\.[A-Za-z]\w*:(?:\S.*)?|/[\w.~+/-]+:|<\d+>)\Z")
+_STILL = re.compile(rb"\x1b\[[0-9;]*m|\x08+[-\\|/]?")
 # Quotes before words are what somebody searches for, and an escape sequence that was cut takes a byte of them.
 _BAD_BEFORE = re.compile(rb"(?:['\"`=]|\x1b(?:\[[0-?]*[ -/]*)?)\Z")
 _Value = int | bool | str
@@ -55,6 +64,7 @@ class Message:
 
     words: one of them in a piece is enough. head: from the log line's prefix to the end of the first words.
     follows: the index of the message that this one belongs to (a panic, an access error), or None.
+    asked: of a boot, whether hvrig had asked for it.
     """
 
     kind: str
@@ -68,6 +78,31 @@ class Message:
     follows: int | None = None
     count: int = 1
     woven: bool = False
+    asked: bool = False
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it is no boot and nothing that hvisor says of itself."""
+        return self.kind not in (BOOT, LAYOUT, LOG_LEVEL)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a stream has besides the reports of today's hvisor in a guest's text."""
+
+    decoys: bool = False
+    boots: bool = False
+    rare: bool = False
+
+
+PLAIN = Scene()
+BOOT = "boot"
+
+
+def scene_of(seed: int) -> Scene:
+    """What the stream of a seed has, if nobody says."""
+    rng = random.Random(f"scene {seed}")
+    return Scene(decoys=rng.random() < 0.35, boots=rng.random() < 0.25, rare=rng.random() < 0.35)
 
 
 @dataclass(frozen=True)
@@ -114,6 +149,17 @@ class Stream:
                 return re.sub(rb"\x1b\[[0-9;]*m|\x08+[-\\|/]?", b"", before[-400:])[-1:] in (b"", b"\n")
             before += piece.data
         return False
+
+    def is_as_shown(self, owner: int) -> bool:
+        """Whether what stands before a message in its line is what a tool puts before lines of a file."""
+        at = self.offset_of(owner)
+        before = self.data[max(0, at - 400) : at]
+        line = _STILL.sub(b"", before[before.rfind(b"\n") + 1 :])
+        return b"\n" in before and _AS_SHOWN.match(line) is not None
+
+    def offset_of(self, owner: int) -> int:
+        """Where a message's first byte is."""
+        return sum(len(piece.data) for piece in self.pieces[: self.places_of(owner)[0]])
 
     def touched(self, owner: int, span: Span) -> bool:
         """Whether bytes were lost or put in between a span's bytes, or at its ends."""
@@ -367,6 +413,177 @@ def _incident(rng: random.Random, cpu: int, base: int) -> list[Message]:
     return [_kernel(rng)]
 
 
+def _line_message(kind: str, data: bytes, cpu: int | None, **values: _Value) -> Message:
+    """A fault in one line, with the fields that it says."""
+    made = _message(kind, data, {}, cpu=cpu)
+    made.fields = {name: (Span(0, data.index(b"\n") + 1), value) for name, value in values.items()}
+    return made
+
+
+def _rare_incident(rng: random.Random, cpu: int, base: int) -> list[Message]:
+    """As `_incident`, of older and newer hvisors and Rusts."""
+    shape = {"colours": rng.random() < 0.5, "stamped": rng.random() < 0.3}
+    elr, esr, far = rng.getrandbits(32), 0x96000000 + rng.getrandbits(7), rng.getrandbits(48)
+    choice = rng.random()
+    if choice < 0.35:
+        return [_bare_exception(rng, elr, esr, far)]
+    if choice < 0.6:
+        text, values = rng.choice(
+            (
+                (b"irq not handle from el2", {}),
+                (b"Unsupported Exit:0x%x, elr=0x%x" % (esr, elr), {"elr": elr}),
+                (b"Unsupported Exception EC:0x%x!" % (esr % 64), {"ec": esr % 64}),
+            )
+        )
+        data = _log(rng, b"ERROR", cpu, b"hvisor::arch::aarch64::trap", text, **shape)
+        return [_line_message("el2-exception", data, cpu, **values)]
+    made: list[Message] = []
+    if rng.random() < 0.5:
+        made = [_mmio(rng, cpu, **shape), _access(rng, cpu, **shape)]
+        made[1].follows = base
+    said = rng.choice((b"root zone has some error", b"called `Option::unwrap()` on a `None` value", b"explicit panic"))
+    panic = _short_panic(rng, cpu, said, **shape)
+    if made and said.startswith(b"root zone"):
+        panic.follows = base
+    return [*made, panic]
+
+
+def _bare_exception(rng: random.Random, elr: int, esr: int, far: int) -> Message:
+    """An exception of the hypervisor's own, which it prints without a log line's head."""
+    text, names = rng.choice(
+        (
+            (b"EL2 Exception: Data Abort, ELR_EL2: %(elr)b, ESR_EL2: %(esr)b, FAR_EL2: %(far)b", "elr esr far"),
+            (b"EL2 Exception: Data Abort, ELR_EL2: %(elr)b, FAR_EL2: %(far)b", "elr far"),
+            (b"EL2 Exception: Instruction Abort, ELR_EL2: %(elr)b, FAR_EL2: %(far)b", "elr far"),
+            (b"EL2 Exception: HVC64 call, ELR_EL2: %(elr)b", "elr"),
+            (b"EL2 Exception: SMC64 call, ELR_EL2: %(elr)b", "elr"),
+            (b"Unhandled EL2 Exception: EC=%(ec)b", "ec"),
+            (b"Unhandled EL2 Exception: EC=%(ec)b ELR=%(elr)b ESR=%(esr)b FAR=%(far)b", "ec elr esr far"),
+        )
+    )
+    known = {"elr": elr, "esr": esr, "far": far, "ec": esr >> 26}
+    data = text % {name.encode(): b"0x%x" % value for name, value in known.items()} + b"\r\n"
+    return _line_message("el2-exception", data, None, **{name: known[name] for name in names.split()})
+
+
+def _short_panic(rng: random.Random, cpu: int, said: bytes, **shape: bool) -> Message:
+    """A panic that is printed by `Display`, not `Debug`: one line of an older Rust, two of a newer one."""
+    file, line, col = rng.choice((b"src/zone.rs", b"src/percpu.rs")), rng.randrange(1, 2000), rng.randrange(1, 99)
+    place = b"%b:%d:%d" % (file, line, col)
+    old = rng.random() < 0.6
+    text = b"panic occurred: panicked at " + (b"'%b', %b" % (said, place) if old else b"%b:\n%b" % (place, said))
+    values: dict[str, tuple[bytes, _Value]] = {
+        "file": (b"panicked at ", file.decode()), "line": (b"panicked at ", line), "col": (b"panicked at ", col),
+    }  # fmt: skip
+    if old:
+        values["message"] = (b"panicked at ", said.decode())
+    data = _log(rng, b"ERROR", cpu, b"hvisor::panic", text, **shape)
+    return _message("hypervisor-panic", data, values, cpu=cpu)
+
+
+def _boot(rng: random.Random, *, asked: bool) -> list[Message | bytes]:
+    """A boot: what the boards' firmware prints, what hvisor says of itself, and Linux's first lines."""
+    ddr = b"\r\nDDR V1.12 52218f4949 cym 23/07/06-19:46:50\r\nLPDDR5, 2400MHz\r\nchannel[0] BW=16\r\n"
+    spl = b"U-Boot SPL board init\r\nU-Boot SPL 2017.09-g5f53abfa1e-221223 #zzz (Dec 26 2022 - 09:10:09)\r\n"
+    banner = b"\r\n\r\nU-Boot 2023.01+dfsg-2+deb12u3 (Jun 22 2026 - 08:38:07 +0000)\r\n\r\nDRAM:  4 GiB\r\n"
+    first = rng.choice((b"", b"", ddr + spl))
+    end = b"Hit any key to stop autoboot:  2 \x08\x08\x08 1 \x08\x08\x08 0 \r\n\r\nStarting kernel ...\r\n\r\n"
+    boot = Message(BOOT, first + banner + end, asked=asked)
+    boot.words = [Span(len(first), len(first) + banner.index(b" (Jun"))]
+    start = rng.getrandbits(20) << 12
+    core, pool, top = start + 0x1E6000, start + 0x5E6000, start + 0x45E6000
+    shape = {"colours": rng.random() < 0.7, "stamped": rng.random() < 0.3}
+    hello = b"".join(
+        b"Hello, start HVISOR at 0x%x!\r\nBooting CPU %d: 0x%x arch:0x%x, DTB: 0xffefc000\r\n"
+        % (start, cpu, core, core)
+        for cpu in range(rng.choice((1, 4)))
+    )
+    lines = {
+        name: _log(rng, b"INFO", 0, b"hvisor", b"%b = 0x%x" % (text, value), **shape)
+        for name, text, value in (
+            ("core_end", b"__core_end", core), ("mem_pool_start", b"mem_pool_start", pool), ("hv_end", b"hv_end", top),
+        )
+    }  # fmt: skip
+    layout = Message(LAYOUT, hello + b"Primary CPU 0 has entered.\r\n" + b"".join(lines.values()))
+    values = {"core_end": core, "mem_pool_start": pool, "hv_end": top}
+    for name, line in lines.items():
+        at = layout.data.index(line)
+        layout.fields[name] = (Span(at, at + len(line)), values[name])
+    layout.fields["skernel"] = (Span(0, hello.index(b"\n") + 1), start)
+    level = rng.choice((b"info", b"debug", b"trace"))
+    text = b"build_mode: debug, log_level: %b, arch: aarch64, stats: off" % level
+    said = Message(LOG_LEVEL, _log(rng, b"INFO", 0, b"hvisor", text, **shape))
+    said.fields["log_level"] = (Span(0, said.data.index(b"\n") + 1), level.decode())
+    linux = b"[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x410fd083]\r\n"
+    return [boot, layout, said, linux]
+
+
+_NAMES = (b"old-uart.log", b"/var/log/uart-old.log", b"/var/log/kern.log", b"./logs/run.txt", b"dmesg.txt")
+_PROMPT = b"root@linaro-alip:/# "
+_TYPED = (
+    b"dmesg | grep -i panic", b"dmesg | grep -E 'panic|Oops|BUG:'", b'grep -rn "unhandled mmio fault" /var/log',
+    b"grep -c 'panic occurred: PanicInfo {' uart.log", b"journalctl -k | grep 'Kernel panic - not syncing'",
+    b"echo panic occurred: PanicInfo {", b"echo Zone 0 unhandled mmio fault MMIOAccess {", b"cat src/panic.rs",
+    b"memtester 1G 1", b"sysctl kernel.panic=10 kernel.panic_on_oops=1", b"echo hypercall error: none",
+    b"strings vmlinux | grep 'Unable to handle kernel'", b"echo EL2 Exception: none", b"vi MMIOAccess { PanicInfo {",
+)  # fmt: skip
+_PLAIN_TEXT = (
+    b"[    0.000000] Kernel command line: root=/dev/mmcblk0p6 console=ttyS2,1500000 panic=10 oops=panic",
+    b'[    0.012345] Unknown kernel command line parameters "panic_print=1f", will be passed to user space.',
+    b"bootargs=console=ttyS2,1500000 root=/dev/mmcblk0p6 panic=10",
+    b"FAILURE: 0x00000000deadbeef != 0x00000000deadbeee at offset 0x0000000000001000.",
+    b"FAILURE: possible bad address line at offset 0x0000000000001000.",
+    b"  Stuck Address       : testing   1FAILURE: possible bad address line at offset 0x10.",
+    b'    panic!("root zone has some error");',
+    b'        panic!("zone {} has some error, please shut down it", zone_id);',
+    b'    error!("panic occurred: {:#?}", info);',
+    b'            warn!("Zone {} unhandled mmio fault {:#x?}", this_zone_id(), mmio_access);',
+    b"struct MMIOAccess {\r\n    address: u64,\r\n    size: u8,\r\n    is_write: bool,\r\n    value: u64,\r\n}",
+    b"unhandled mmio fault MMIOAccess {      is what hvisor prints",
+    b"thread 'main' panicked at src/main.rs:4:5:\r\nexplicit panic",
+    b"thread 'main' panicked at 'explicit panic', src/main.rs:4:5",
+    b"src/panic.c:12:8: warning: unused variable in PanicInfo {",
+    b"   12 | struct MMIOAccess {",
+    b"error[E0063]: missing field `value` in initializer of `MMIOAccess`",
+    b" --> src/memory/mmio.rs:110:13",
+    b"note: `Kernel panic - not syncing` is what a kernel says",
+    b"Nov 24 15:03:48 debian kernel: Kernel panic - not syncing: Fatal exception",
+    b"Nov 24 15:03:48 debian kernel: watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [memtester:214]",
+    b"<0>[   12.345678] Kernel panic - not syncing: Fatal exception",
+    b"<4>[   12.345678] Internal error: Oops: 96000004 [#1] SMP",
+    b"| `Hello, start HVISOR at 0x40400000!` | once for each CPU |",
+    b'"Synchronous Abort" handler, esr 0x%08lx, far 0x%lx',
+    b"CONFIG_PANIC_TIMEOUT=10",
+)
+
+
+def _decoy(rng: random.Random) -> bytes:
+    """Lines that have a fault's words and are none: typed, shown from a file, compiled, told by others."""
+    choice = rng.random()
+    if choice < 0.3:
+        return _PROMPT + rng.choice(_TYPED) + b"\r\n"
+    if choice < 0.65:
+        return rng.choice(_PLAIN_TEXT) + b"\r\n"
+    cpu, shape = rng.randrange(8), {"colours": rng.random() < 0.2, "stamped": rng.random() < 0.3}
+    made = rng.choice(
+        (
+            _mmio(rng, cpu, **shape),
+            _access(rng, cpu, **shape),
+            _panic(rng, cpu, b"root zone has some error", **shape),
+            _short_panic(rng, cpu, b"explicit panic", **shape),
+        )
+    )
+    lines = made.data.split(b"\n")
+    if rng.random() < 0.3:
+        kind_line = rng.choice(_KERNEL)[1]
+        lines = [b"[   12.345678] " + kind_line + b"\r"]
+    name, number = rng.choice(_NAMES), rng.randrange(1, 999)
+    shown = name + (b":%d:" % number if rng.random() < 0.5 else b":") + lines[0] + b"\n"
+    if rng.random() < 0.3:  # grep -A
+        shown += b"".join(name + b"-" + line + b"\n" for line in lines[1:4])
+    return shown
+
+
 # --- how it comes through --------------------------------------------------------------------------------------------
 
 
@@ -400,13 +617,23 @@ def _woven(rng: random.Random, left: list[Piece], right: list[Piece]) -> list[Pi
     return made
 
 
-def make(seed: int) -> Stream:
-    """The stream of a seed."""
-    rng = random.Random(seed)
+def make(seed: int, scene: Scene | None = None) -> Stream:
+    """The stream of a seed, with what `scene_of` says or the caller."""
+    scene = scene_of(seed) if scene is None else scene
+    stream = _faults(seed, scene)
+    if scene.decoys:
+        _add_decoys(random.Random(f"decoys {seed}"), stream)
+    return stream
+
+
+def _faults(seed: int, scene: Scene) -> Stream:
+    rng, rare = random.Random(seed), random.Random(f"rare {seed}")
     messages: list[Message] = []
     groups: list[list[Piece]] = []
     for cpu in rng.sample(range(12), rng.choice((0, 1, 1, 1, 2, 2, 3))):
         made = _incident(rng, cpu, len(messages))
+        if scene.rare and rare.random() < 0.6:
+            made = _rare_incident(rare, cpu, len(messages))
         first = len(messages)
         messages += made
         group: list[Piece] = []
@@ -427,9 +654,71 @@ def make(seed: int) -> Stream:
         if len(messages) == 1 and repeat.kind != "unhandled-mmio-fault":
             return Stream(messages, _in_guest(rng, [[Piece(0, 0, repeat.data)] * repeat.count]))
         repeat.count = 1
+    if scene.boots:
+        _add_boots(random.Random(f"boots {seed}"), messages, groups)
     pieces = _in_guest(rng, groups)
     _tear(rng, messages, pieces)
     return Stream(messages, pieces)
+
+
+def _add_boots(rng: random.Random, messages: list[Message], groups: list[list[Piece]]) -> None:
+    """A boot before the first fault, and others, asked for or not, behind some; what came before may come again."""
+    made = [_boot_group(rng, messages, asked=True)]
+    for group in groups:
+        made.append(group)
+        if rng.random() < 0.6:
+            made.append(_boot_group(rng, messages, asked=rng.random() < 0.5))
+            if rng.random() < 0.4:
+                made.append(_again(messages, group))
+    groups[:] = made
+
+
+def _boot_group(rng: random.Random, messages: list[Message], *, asked: bool) -> list[Piece]:
+    group: list[Piece] = []
+    for each in _boot(rng, asked=asked):
+        if isinstance(each, bytes):
+            group.append(Piece(None, 0, each))
+        else:
+            group.append(Piece(len(messages), 0, each.data))
+            messages.append(each)
+    return group
+
+
+def _again(messages: list[Message], group: list[Piece]) -> list[Piece]:
+    """The same bytes as other messages."""
+    owners = sorted({piece.owner for piece in group if piece.owner is not None})
+    copies = {owner: len(messages) + number for number, owner in enumerate(owners)}
+    for owner in owners:
+        follows = messages[owner].follows
+        messages.append(replace(messages[owner], follows=None if follows is None else copies[follows]))
+    return [replace(piece, owner=None if piece.owner is None else copies[piece.owner]) for piece in group]
+
+
+def _add_decoys(rng: random.Random, stream: Stream) -> None:
+    """Put them where a line begins, also inside of reports, and their beginnings before faults that break into them."""
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        decoy = _decoy(rng)
+        pieces = stream.pieces
+        begun = [n for n, piece in enumerate(pieces) if piece.owner is not None and piece.start == 0 and n]
+        if begun and rng.random() < 0.3:
+            last = decoy.rstrip(b"\r\n").split(b"\n")[-1]
+            cut = last[: rng.randrange(1, len(last) + 1)].rstrip(b"'\"`=\r")
+            number = rng.choice(begun)
+            if _at_line_start(stream, number) and cut:
+                pieces.insert(number, Piece(None, 0, re.sub(rb"\x1b[^a-zA-Z]{0,30}\Z", b"", cut)))
+            continue
+        if rng.random() < 0.4 and begun:
+            at = stream.data.find(b"\n", rng.randrange(len(stream.data))) + 1
+            number = _split(pieces, at)
+        else:
+            number = rng.randrange(len(pieces) + 1)
+        if _at_line_start(stream, number):
+            pieces.insert(number, Piece(None, 0, decoy))
+
+
+def _at_line_start(stream: Stream, number: int) -> bool:
+    before = b"".join(piece.data for piece in stream.pieces[:number])[-400:]
+    return re.sub(rb"\x1b\[[0-9;]*m", b"", before).endswith(b"\n")
 
 
 def _mix(rng: random.Random, messages: list[Message], groups: list[list[Piece]]) -> None:
@@ -491,24 +780,35 @@ def _tear(rng: random.Random, messages: list[Message], pieces: list[Piece]) -> N
 # --- what is found ---------------------------------------------------------------------------------------------------
 
 
-def found_in(data: bytes, rng: random.Random) -> list[Finding]:
-    """The faults in a stream that comes in chunks; of a repeated one the last telling."""
+def found_in(stream: Stream, rng: random.Random) -> list[Finding]:
+    """What is found in a stream that comes in chunks; of a repeated fault the last telling."""
     watch = Watch()
     found: dict[tuple[str, int], Finding] = {}
-    at = 0
+    asked = [
+        stream.offset_of(number)
+        for number, message in enumerate(stream.messages)
+        if message.asked and stream.places_of(number)
+    ]
+    at, data = 0, stream.data
     events = []
     while at < len(data):
+        if at in asked:
+            watch.expect_boot()
         size = rng.choice((1, 3, 16, 64, 300, 4096))
+        size = min([size, *(boot - at for boot in asked if boot > at)])
         events += watch.feed(data[at : at + size], 0.0)
         at += size
     for event in [*events, *watch.flush(0.0)]:
-        if isinstance(event, Finding) and event.is_fault:
+        if isinstance(event, Finding):
             found[event.kind, event.offset] = event
     return list(found.values())
 
 
 def check(stream: Stream, found: list[Finding]) -> Iterator[tuple[str, str]]:
     """What is wrong, or only known to be unknowable: pairs of a class and a sentence."""
+    yield from _check_boots(stream, [each for each in found if each.kind == UNEXPECTED_RESET])
+    yield from _check_facts(stream, [each for each in found if not each.is_fault])
+    found = [each for each in found if each.is_fault and each.kind != UNEXPECTED_RESET]
     by_owner: dict[int, list[Finding]] = {}
     for finding in found:
         owner = _owner(stream, finding)
@@ -527,12 +827,16 @@ def check(stream: Stream, found: list[Finding]) -> Iterator[tuple[str, str]]:
                 by_owner[other] = [extra]
     spare = Counter({kind.name: sum(f.count - 1 for f in found if f.kind == kind.name) for kind in KINDS})
     for number, message in enumerate(stream.messages):
+        if not message.is_fault:
+            continue
         mine = by_owner.get(number, [])
         if len(mine) > 1:
             yield "invented", f"{message.kind} twice, at {', '.join(str(each.offset) for each in mine)}"
         if not mine:
             whole = any(stream.survives(number, span) for span in message.words)
-            if _told_by_another(stream, number, by_owner) or not whole:
+            if whole and stream.is_as_shown(number) and not _follows_by_itself(stream, number):
+                yield "as shown", message.kind
+            elif _told_by_another(stream, number, by_owner) or not whole:
                 yield "torn and not found" if not whole else "part of another", message.kind
             elif spare[message.kind] > 0:
                 spare[message.kind] -= 1
@@ -545,6 +849,59 @@ def check(stream: Stream, found: list[Finding]) -> Iterator[tuple[str, str]]:
         yield from _check_tie(stream, number, mine[0], by_owner)
         if message.count > 1 and mine[0].count != message.count:
             yield "wrong", f"{message.kind} counted {mine[0].count} times instead of {message.count}"
+
+
+def _follows_by_itself(stream: Stream, number: int) -> bool:
+    """Whether enough of a report's later lines came whole to say that its first one is no line of a file."""
+    fields = stream.messages[number].fields.values()
+    return sum(span.start > 0 and stream.survives_as_line(number, span) for span, _ in fields) >= 2
+
+
+def _check_boots(stream: Stream, resets: list[Finding]) -> Iterator[tuple[str, str]]:
+    """One reset for each boot that was not asked for; it may be seen by any mark from that boot on."""
+    boots = [n for n, each in enumerate(stream.messages) if each.kind == BOOT and stream.places_of(n)]
+    boots.sort(key=stream.offset_of)
+    for number, following in itertools.zip_longest(boots, boots[1:]):
+        end = len(stream.data) if following is None else stream.offset_of(following)
+        begin, asked = stream.offset_of(number), stream.messages[number].asked
+        mine = [each for each in resets if begin <= each.offset < end]
+        resets = [each for each in resets if each not in mine]
+        survived = any(stream.survives(number, span) for span in stream.messages[number].words)
+        if (asked and mine) or len(mine) > 1:
+            yield "invented", f"a reset at {', '.join(str(each.offset) for each in mine)}"
+        elif not asked and not mine:
+            yield "missed" if survived else "torn and not found", "unexpected-reset"
+        elif not asked:
+            yield "reset seen", "unexpected-reset"
+    for each in resets:
+        yield "invented", f"a reset at {each.offset}"
+
+
+def _check_facts(stream: Stream, facts: list[Finding]) -> Iterator[tuple[str, str]]:
+    """What hvisor says of itself: each field right or missing where it was torn, right where it was not."""
+    for number, message in enumerate(stream.messages):
+        if message.kind not in (LAYOUT, LOG_LEVEL) or not stream.places_of(number):
+            continue
+        begin = stream.offset_of(number)
+        end = begin + sum(len(piece.data) for piece in stream.pieces[stream.places_of(number)[0] :])
+        later = [n for n, each in enumerate(stream.messages) if each.kind == message.kind and stream.places_of(n)]
+        end = min([end, *(stream.offset_of(n) for n in later if stream.offset_of(n) > begin)])
+        mine = [each for each in facts if each.kind == message.kind and begin - 64 <= each.offset < end]
+        facts = [each for each in facts if each not in mine]
+        if len(mine) > 1:
+            yield "invented", f"{message.kind} {len(mine)} times"
+        for name, (span, value) in message.fields.items():
+            got = mine[0].fields.get(name) if mine else None
+            if got == value:
+                yield "fact right", name
+            elif got is not None:
+                yield "fact unknowable" if stream.touched(number, span) else "wrong", f"{message.kind}: {name} {got!r}"
+            elif stream.survives_as_line(number, span):
+                yield "wrong", f"{message.kind}: {name} survived and is missing"
+            else:
+                yield "fact missing", name
+    for each in facts:
+        yield "invented", f"{each.kind} at {each.offset}"
 
 
 def _owner(stream: Stream, finding: Finding) -> int | None:
@@ -704,26 +1061,28 @@ class Tallied:
         self.examples = (self.examples + other.examples)[:12]
 
 
-def run(first: int, streams: int) -> Tallied:
-    """Check the streams of `streams` seeds from `first` on."""
+def run(first: int, streams: int, scene: Scene | None = None) -> Tallied:
+    """Check the streams of `streams` seeds from `first` on, with what `scene_of` says or the caller."""
     tallied = Tallied()
     for seed in range(first, first + streams):
-        stream = make(seed)
+        stream = make(seed, scene)
         tallied.counts["streams"] += 1
-        tallied.counts["faults"] += sum(message.count for message in stream.messages)
+        tallied.counts["faults"] += sum(message.count for message in stream.messages if message.is_fault)
+        tallied.counts["boots"] += sum(message.kind == BOOT for message in stream.messages)
         tallied.counts["bytes"] += len(stream.data)
-        for what, why in check(stream, found_in(stream.data, random.Random(seed))):
+        for what, why in check(stream, found_in(stream, random.Random(seed))):
             tallied.counts[what] += 1
             if what in WRONG and len(tallied.examples) < 12:
-                tallied.examples.append(f"--show {seed}: {what}: {why}")
+                plain = " --plain" if scene == PLAIN else ""
+                tallied.examples.append(f"--show {seed}{plain}: {what}: {why}")
     return tallied
 
 
-def _show(seed: int) -> None:
-    stream = make(seed)
+def _show(seed: int, scene: Scene | None) -> None:
+    stream = make(seed, scene)
     for piece in stream.pieces:
         print(f"{'guest' if piece.owner is None else piece.owner!s:>5} {piece.start:5} {piece.data!r}")
-    for finding in (found := found_in(stream.data, random.Random(seed))):
+    for finding in (found := found_in(stream, random.Random(seed))):
         print(finding)
     for what, why in check(stream, found):
         print(f"{what}: {why}")
@@ -735,9 +1094,11 @@ def main() -> int:
     parser.add_argument("--streams", type=int, default=100_000)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--show", type=int, metavar="SEED", help="print one stream, what it holds and what was found")
+    parser.add_argument("--plain", action="store_true", help="without decoys, boots and rare reports")
     options = parser.parse_args()
+    scene = PLAIN if options.plain else None
     if options.show is not None:
-        _show(options.show)
+        _show(options.show, scene)
         return 0
     began = time.monotonic()
     step = max(1, min(2000, options.streams // options.jobs))
@@ -745,7 +1106,7 @@ def main() -> int:
     sizes = [min(step, options.seed + options.streams - start) for start in starts]
     tallied = Tallied()
     with ProcessPoolExecutor(options.jobs) as pool:
-        for part in pool.map(run, starts, sizes):
+        for part in pool.map(run, starts, sizes, itertools.repeat(scene)):
             tallied.add(part)
     seconds = time.monotonic() - began
     print(

@@ -23,6 +23,8 @@ _PANIC = rb"(?:" + _MESSAGE + rb"|(?<=[.\d]))"
 _LINE = rb"(?:\A|(?<=\r))"
 # Words in quotes are what somebody searches for.
 _UNQUOTED = rb"(?:\A|(?<=[^'\"`=]))"
+# In a source's format string, `{}` stands for the number.
+_FILLED = rb"(?<!\{\})(?<!\{\} )"
 _HVISOR_TARGET = rb"\(hvisor[\w:]{0,80}\) "
 
 # A pretty-printed structure's last line; `    },` ends an inner one.
@@ -166,7 +168,7 @@ KINDS: tuple[Kind, ...] = (
         name=MMIO_FAULT,
         origin=Origin.HYPERVISOR,
         words=(
-            Words(b"unhandled mmio fault", before=_UNQUOTED + rb"(?:Zone \d{1,3} )?"),
+            Words(b"unhandled mmio fault", before=_UNQUOTED + rb"(?:Zone \d{1,3} )?" + _FILLED),
             Words(b"MMIOAccess {", before=_UNQUOTED, second=True),
         ),
         sample="[WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {",
@@ -258,8 +260,14 @@ KINDS: tuple[Kind, ...] = (
         name="el2-exception",
         origin=Origin.HYPERVISOR,
         words=(
-            # `Data Abort`, `Instruction Abort`, `EC=0x...`
-            Words(b"EL2 Exception: ", tail=(rb"[DIE]", rb"[anC]", rb"[ts=]"), before=_UNQUOTED, bare=True, alone=True),
+            # `Data Abort`, `Instruction Abort`, `EC=0x...`, `HVC64 call`, `SMC64 call`
+            Words(
+                b"EL2 Exception: ",
+                tail=(rb"[DIEHS]", rb"[anCVM]", rb"[ts=C]"),
+                before=_UNQUOTED,
+                bare=True,
+                alone=True,
+            ),
             Words(b"Unsupported Exception EC", before=_UNQUOTED),
             Words(b"Unsupported Exit:", before=_UNQUOTED, alone=True),
             Words(b"irq not handle from el2", before=_UNQUOTED, alone=True),
@@ -268,7 +276,7 @@ KINDS: tuple[Kind, ...] = (
         meaning="The hypervisor itself took an exception, or a zone one that the hypervisor has no handler for.",
         remedy="Look ELR_EL2 up in hvisor's ELF. A wild FAR_EL2 means overwritten memory: check the reservation.",
         fields={
-            "elr": Field(rb"ELR(?:_EL2)?[:=] ?" + _HEX + _AFTER, required=False),
+            "elr": Field(rb"(?:ELR(?:_EL2)?|\belr)[:=] ?" + _HEX + _AFTER, required=False),
             "esr": Field(rb"ESR(?:_EL2)?[:=] ?" + _HEX + _AFTER, required=False),
             "far": Field(rb"FAR(?:_EL2)?[:=] ?" + _HEX + _AFTER, required=False),
             "ec": Field(rb"\bEC[:=] ?" + _HEX + _AFTER, required=False),
@@ -301,7 +309,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="zone-error",
         origin=Origin.HYPERVISOR,
-        words=(Words(b" has some error, please shut", before=rb"(?:[Zz]one)? ?\d{0,3}"),),
+        words=(Words(b" has some error, please shut", before=_FILLED + rb"(?:[Zz]one)? ?\d{0,3}"),),
         sample="[ERROR 2] (hvisor::zone:417) zone 1 has some error, please shut down it",
         meaning="The hypervisor gave a zone up.",
         remedy="The reason stands above it on the UART: begin with the first finding.",
@@ -505,7 +513,7 @@ KINDS: tuple[Kind, ...] = (
         sample="[INFO  0] (hvisor:121) build_mode: debug, log_level: info, arch: aarch64, stats: off",
         meaning="The hypervisor's log level, fixed when it was built. Below warn, silence is no evidence.",
         remedy="Build hvisor with LOG=warn or more.",
-        fields={"log_level": Field(rb"\blog_level: (\w{1,16}),", FieldType.TEXT)},
+        fields={"log_level": Field(rb"\blog_level: (off|error|warn|info|debug|trace),", FieldType.TEXT)},
         line_is_message=False,
     ),
 )

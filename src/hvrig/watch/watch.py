@@ -36,7 +36,8 @@ _HEAD_BYTES = 64
 _BROKEN_WORDS = 120
 # So far above words its log line's head may stand, with what was written between.
 _HEAD_ABOVE = 160
-# So near behind a report that was closed too early, its own later lines begin no new one.
+# So near behind a report that was closed too early, its own later lines begin no new one; and so near behind a
+# complaint whose words did not come, words without a head may be its.
 _AFTERMATH = 2048
 
 
@@ -94,6 +95,12 @@ _HEAD_REMAINS = re.compile(catalogue.HEAD_REMAINS)
 _SHOWN = re.compile(catalogue.SHOWN)
 _STAMPED = re.compile(_STAMP)
 # The last of a line.
+# A whole head of any level, with what it says.
+_SAYS = re.compile(
+    rb"(?:\[|\] )(?:INFO |DEBUG|TRACE|WARN |ERROR) {1,2}(?:CPU)?\d{1,3}(?:\] | hvisor: )\(hvisor[\w:]{0,80}\) \S"
+)
+# Something is typed at a shell's prompt or at U-Boot's.
+_PROMPT = re.compile(rb"\A(?:=> |[^\s#$]{0,80}[#$] )\S")
 _LEVEL = re.compile(
     rb"(?:\[(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]| (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}))"
     rb"(?!.*(?:ERROR|WARN) )"
@@ -292,10 +299,18 @@ class Watch:
 
     def _proof_of(self, hit: Hit, kind: Kind, line: _Line, head: _Head) -> int:
         """How many fields must follow words for which no log line's head, nor what remains of one, speaks."""
-        if kind.origin is not Origin.HYPERVISOR or _TABLE[hit.index][0].alone or self._suspect or head.found:
+        if kind.origin is not Origin.HYPERVISOR or _TABLE[hit.index][0].alone or head.found:
             return 0
-        spoken_for = _has_head(line) or self._base + hit.start - self._wordless <= _AFTERMATH
-        return 0 if spoken_for else kind.proof
+        return 0 if self._has_head(hit, line) else kind.proof
+
+    def _has_head(self, hit: Hit, line: _Line) -> bool:
+        """Whether something is left of a log line's head before words, in their line or above it."""
+        if _HEAD_REMAINS.search(_still(line.text[-256:])):
+            return True
+        if _PROMPT.match(_still(line.text)):
+            return False  # typed: what stands above is not its
+        unspoken = self._base + hit.start - self._wordless <= _AFTERMATH
+        return self._suspect is not None or unspoken or _has_head_above(line)
 
     def _awaits(self, hit: Hit, kind: Kind, line: _Line, head: _Head) -> Report | None:
         """The open report whose log line has come up to before these words."""
@@ -344,7 +359,7 @@ class Watch:
         if self._knows(hit.index, kind, start, t, events):
             return
         woven = any(each.proven for each in self._near(kind, start))
-        proof = 0 if woven or words.alone or suspect or _has_head(line) else kind.proof
+        proof = 0 if woven or words.alone or self._has_head(hit, line) else kind.proof
         lead = start - (len(line.text) - begin)
         self._begin_report(kind, hit.index, lead, None, t, events, whole=False, proof=proof)
 
@@ -637,8 +652,9 @@ class Watch:
                 if other.kind is owner.kind and not other.expects(name):
                     other.passed_over()
             return owner
-        ending = [report for report in reversed(self._open) if report.ends_with(line)]
-        return next((report for report in ending if report.complete), ending[0] if ending else newest)
+        believed = [report for report in newest_first if not report.doubted] or newest_first
+        ending = [report for report in believed if report.ends_with(line)]
+        return next((report for report in ending if report.complete), ending[0] if ending else believed[0])
 
     def _close(self, report: Report, t: float, events: list[WatchEvent]) -> None:
         self._open.remove(report)
@@ -734,13 +750,16 @@ def _is_shown(line: _Line, begin: int) -> bool:
     return bool(line.above) and begin > 0 and _SHOWN.match(line.text[:begin]) is not None
 
 
-def _has_head(line: _Line) -> bool:
-    """Whether something is left of a log line's head before the words, in their line or just above it."""
-    text = line.text[-256:]
-    if _HEAD_REMAINS.search(SPIN.sub(b"", text) if b"\x08" in text else text):
-        return True
+def _still(text: bytes) -> bytes:
+    """Text without memtester's progress."""
+    return SPIN.sub(b"", text) if b"\x08" in text else text
+
+
+def _has_head_above(line: _Line) -> bool:
+    """Whether what is left of a complaint's head stands just above a line; a whole one's own words have come."""
     heads = list(_HEAD_REMAINS.finditer(line.above, max(0, len(line.above) - _HEAD_ABOVE)))
     if not heads:
         return False
     start = line.above.rfind(b"\n", 0, heads[-1].start()) + 1
-    return _SHOWN.match(line.above[start : heads[-1].start()]) is None
+    before = line.above[start : heads[-1].start()]
+    return _SHOWN.match(before) is None and _SAYS.search(line.above, start) is None

@@ -43,7 +43,7 @@ _MENDED = (
 
 @pytest.mark.parametrize("seed", _MENDED)
 def test_what_was_found_stays_mended(seed: int) -> None:
-    assert watch_streams.run(seed, 1).examples == []
+    assert watch_streams.run(seed, 1, watch_streams.PLAIN).examples == []
 
 
 _MADE = sorted({kind for kind, *_ in (*watch_streams._LINES, *watch_streams._KERNEL)} | {
@@ -75,6 +75,6 @@ def test_a_kind_whose_patterns_are_killed_is_missed(kind: str, monkeypatch: pyte
     missed: set[str] = set()
     for seed in range(100_001, 100_801):
         stream = watch_streams.make(seed)
-        found = watch_streams.found_in(stream.data, random.Random(seed))
+        found = watch_streams.found_in(stream, random.Random(seed))
         missed |= {why for what, why in watch_streams.check(stream, found) if what == "missed"}
     assert kind in missed
