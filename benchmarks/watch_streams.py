@@ -43,7 +43,7 @@ from hvrig.watch.catalogue import BY_NAME, KINDS, LAYOUT, LOG_LEVEL, MARKS, UNEX
 _CAPTURES = Path(__file__).parents[1] / "tests" / "data" / "uart"
 _ESCAPES_BEFORE = re.compile(rb"(?:\x1b\[[0-9;]*m)*\Z")
 # What `grep` and `dmesg -r` put before a line.
-_AS_SHOWN = re.compile(rb"(?:(?:[A-Za-z.~][\w.~+-]*|/[\w.~+/-]+)\.[A-Za-z]\w*:(?:\S.*)?|/[\w.~+/-]+:|<\d+>)\Z")
+_AS_SHOWN = re.compile(rb"(?:[A-Za-z.~/][\w.~+/-]*\.[A-Za-z]\w*:(?:\S.*)?|/[\w.~+/-]+:(?:\S.*)?|<\d+>)\Z")
 _STILL = re.compile(rb"\x1b\[[0-9;]*m|\x08+[-\\|/]?")
 # Quotes before words are what somebody searches for, and an escape sequence that was cut takes a byte of them.
 _BAD_BEFORE = re.compile(rb"(?:['\"`=]|\x1b(?:\[[0-?]*[ -/]*)?)\Z")
@@ -695,19 +695,21 @@ def _again(messages: list[Message], group: list[Piece]) -> list[Piece]:
 
 
 def _add_decoys(rng: random.Random, stream: Stream) -> None:
-    """Put them where a line begins, also inside of reports, and their beginnings before faults that break into them."""
+    """Put them where a line begins, also inside of reports, or their beginnings before faults that break into them."""
+    once = all(message.count == 1 for message in stream.messages)
+    cut_short = rng.random() < 0.4
     for _ in range(rng.choice((1, 1, 2, 3))):
         decoy = _decoy(rng)
         pieces = stream.pieces
         begun = [n for n, piece in enumerate(pieces) if piece.owner is not None and piece.start == 0 and n]
-        if begun and rng.random() < 0.3:
+        if begun and cut_short and once:
             last = decoy.rstrip(b"\r\n").split(b"\n")[-1]
             cut = last[: rng.randrange(1, len(last) + 1)].rstrip(b"'\"`=\r")
             number = rng.choice(begun)
             if _at_line_start(stream, number) and cut:
                 pieces.insert(number, Piece(None, 0, re.sub(rb"\x1b[^a-zA-Z]{0,30}\Z", b"", cut)))
             continue
-        if rng.random() < 0.4 and begun:
+        if rng.random() < 0.4 and begun and once:
             at = stream.data.find(b"\n", rng.randrange(len(stream.data))) + 1
             number = _split(pieces, at)
         else:

@@ -23,6 +23,7 @@ _PANIC = rb"(?:" + _MESSAGE + rb"|(?<=[.\d]))"
 _LINE = rb"(?:\A|(?<=\r))"
 # Words in quotes are what somebody searches for.
 _UNQUOTED = rb"(?:\A|(?<=[^'\"`=]))"
+_NO_SOURCE = _UNQUOTED + rb"(?<!struct )"
 # In a source's format string, `{}` stands for the number.
 _FILLED = rb"(?<!\{\})(?<!\{\} )"
 _HVISOR_TARGET = rb"\(hvisor[\w:]{0,80}\) "
@@ -49,6 +50,10 @@ HEAD_REMAINS = (
 # source: their ends are their own, and a fault can break them.
 _FILE = rb"(?:/[A-Za-z][\w./+~-]*|[A-Za-z_.~][\w./+~-]*\.(?!rs:)[A-Za-z]\w{0,7})"
 SHOWN = rb"\A(?:" + _FILE + rb":(?:(?!\d{1,7}:\d{1,5}[:\]])\S.*)?|<\d{1,3}>)\Z"
+# A panic's short form; of a program's panic it says the thread: `thread 'main' panicked at`.
+_PANICKED = rb"(?<!' )panicked at"
+# What `grep -A` puts before the lines that follow: the file's name with a dash.
+SHOWN_AFTER = rb"\A" + _FILE + rb"-(?:\d{1,7}-)?[ }]"
 # Where a Rust panic was, as newer ones print it; `_IN_PLACE` takes brackets around file, line and column.
 _IN_PLACE = rb"(?:'.{1,400}?', )?%b[\w./-]{1,200}%b:%b\d{1,7}%b:%b\d{1,5}%b:?\s*\Z"
 _PLACE = _IN_PLACE % ((b"",) * 6)
@@ -99,7 +104,7 @@ class Kind:
     target: who logs it, in the crate `hvisor`; in a report of the kind, the beginning of another one.
     line_is_message: the line itself, without its prefix, is the field `message`.
     proof: words without any remains of a log line's head are somebody's notes, a source or an echo, unless so many
-    fields follow, or a line of its own matches `proved_by`.
+    fields follow, or a line of its own matches `proved_by`. opener: how the report's first line ends.
     """
 
     name: str
@@ -122,6 +127,7 @@ class Kind:
     line_is_message: bool = True
     proof: int = 1
     proved_by: bytes | None = None
+    opener: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +175,7 @@ KINDS: tuple[Kind, ...] = (
         origin=Origin.HYPERVISOR,
         words=(
             Words(b"unhandled mmio fault", before=_UNQUOTED + rb"(?:Zone \d{1,3} )?" + _FILLED),
-            Words(b"MMIOAccess {", before=_UNQUOTED, second=True),
+            Words(b"MMIOAccess {", before=_NO_SOURCE, second=True),
         ),
         sample="[WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {",
         meaning="A zone touched an address that the hypervisor finds in none of the zone's regions.",
@@ -190,6 +196,7 @@ KINDS: tuple[Kind, ...] = (
         target=b"memory::mmio:",
         line_is_message=False,
         proof=2,
+        opener=rb"\{\s*\Z",
     ),
     Kind(
         name=MMIO_HANDLER_ERROR,
@@ -205,7 +212,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name=HYPERVISOR_PANIC,
         origin=Origin.HYPERVISOR,
-        words=(Words(b"panic occurred: ", before=_UNQUOTED), Words(b"PanicInfo {", before=_UNQUOTED, second=True)),
+        words=(Words(b"panic occurred: ", before=_UNQUOTED), Words(b"PanicInfo {", before=_NO_SOURCE, second=True)),
         sample="[ERROR 1] (hvisor::panic:24) panic occurred: PanicInfo {",
         meaning="The hypervisor panicked; that CPU loops for ever and the board hangs.",
         remedy="If it is tied to an MMIO fault, begin there. A panic without one, at a place that cannot fail, such "
@@ -217,23 +224,30 @@ KINDS: tuple[Kind, ...] = (
                 rb"message: (?!Some\()(\S.{0,400}?)"
                 + _COMMA
                 + rb"|message: (assertion .{1,200} failed)\s*\Z"
-                + rb"|panicked at '(.{1,400}?)', "
+                + rb"|"
+                + _PANICKED
+                + rb" '(.{1,400}?)', "
                 + _PLACE,
                 FieldType.TEXT,
                 below=(
                     (rb"message: Some\(\s*\Z", rb"\A {8}(?!(?:file|line|col): )(\S.{0,400}?)" + _COMMA),
-                    (rb"panicked at " + _PLACE, rb"\A(?![\[\s]|.*\{\s*\Z)(.{1,400}?)\s*\Z"),
+                    (_PANICKED + rb" " + _PLACE, rb"\A(?![\[\s]|.*\{\s*\Z)(.{1,400}?)\s*\Z"),
                 ),
             ),
             "file": Field(
-                rb'file: "([^"\n]{1,200})"' + _COMMA + rb"|panicked at " + _IN_PLACE % (b"(", b")", b"", b"", b"", b""),
+                rb'file: "([^"\n]{1,200})"'
+                + _COMMA
+                + rb"|"
+                + _PANICKED
+                + rb" "
+                + _IN_PLACE % (b"(", b")", b"", b"", b"", b""),
                 FieldType.TEXT,
             ),
             "line": Field(
-                rb"line: (\d{1,7})" + _COMMA + rb"|panicked at " + _IN_PLACE % (b"", b"", b"(", b")", b"", b"")
+                rb"line: (\d{1,7})" + _COMMA + rb"|" + _PANICKED + rb" " + _IN_PLACE % (b"", b"", b"(", b")", b"", b"")
             ),
             "col": Field(
-                rb"col: (\d{1,5})" + _COMMA + rb"|panicked at " + _IN_PLACE % (b"", b"", b"", b"", b"(", b")")
+                rb"col: (\d{1,5})" + _COMMA + rb"|" + _PANICKED + rb" " + _IN_PLACE % (b"", b"", b"", b"", b"(", b")")
             ),
         },
         late=(
@@ -248,11 +262,12 @@ KINDS: tuple[Kind, ...] = (
                 alone=True,
             ),
         ),
-        short=rb"panicked at",
+        short=_PANICKED,
         zone=rb"[Zz]one (\d{1,3}) has|root zone has",
         target=b"panic:",
         line_is_message=False,
         proof=2,
+        opener=rb"\{\s*\Z|" + _PANICKED + rb".{1,200}\d:?\s*\Z",
         proved_by=rb"\A {4}(?:can_unwind: true|force_no_backtrace: false|location: Location \{|payload: Any|"
         rb"message: Some\()",
     ),

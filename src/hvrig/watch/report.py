@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 from hvrig.model.finding import Confidence, Finding
 from hvrig.model.harmless import harmless
-from hvrig.watch.catalogue import Field, FieldType, Kind
+from hvrig.watch.catalogue import SHOWN_AFTER, Field, FieldType, Kind
 from hvrig.watch.torn import SPIN
 
 # What remains of another log line's head, inside of a report.
@@ -36,9 +37,26 @@ _PREFIX = re.compile(
     r"(?:\([^)\n]{1,100}\) )?"
 )
 
+_SHOWN_AFTER = re.compile(SHOWN_AFTER)
+
 _compiled = lru_cache(maxsize=256)(re.compile)
 
 _Value = int | bool | str
+
+
+class Proof(enum.Enum):
+    """What must follow a report's first words before it is believed.
+
+    NONE: they stand in a log line. OPENER: only above them is something left of one: their own line must end as the
+    kind's does, or fields follow. FIELDS: nothing is left of one, and somebody's notes have a fault's words, too.
+    LATER_FIELDS: they were typed, or what stands before them is what a tool puts before lines of a file; it would stand
+    before the lines that follow, too, so that the fields must each have a later line for themselves.
+    """
+
+    NONE = "none"
+    OPENER = "opener"
+    FIELDS = "fields"
+    LATER_FIELDS = "later fields"
 
 
 @dataclass(frozen=True)
@@ -53,9 +71,8 @@ class Report:
     """Collects a report's lines; `finding` says what they came to, however many survived.
 
     offset: of its first byte in the raw stream. t: when its words came. cpu: of its log line's prefix.
-    whole: its words came in one piece. proof: so many fields must come before it is believed at all. presumed: none of
-    its words came yet, only a log line's head from where the kind is logged; words or a field must come. shown: its
-    first line may be one that a tool shows; the fields that prove it must each stand in a later line, and alone.
+    whole: its words came in one piece. proof: what must come before it is believed at all. presumed: none of its words
+    came yet, only a log line's head from where the kind is logged; words or a field must come.
     """
 
     def __init__(
@@ -67,9 +84,8 @@ class Report:
         cpu: int | None,
         words: int,
         whole: bool = True,
-        proof: int = 0,
+        proof: Proof = Proof.NONE,
         presumed: bool = False,
-        shown: bool = False,
     ) -> None:
         self.kind = kind
         self.offset = offset
@@ -81,7 +97,6 @@ class Report:
         self.alarmed = False
         self._proof = proof
         self.presumed = presumed
-        self._shown = shown
         self._room = _LINE_BYTES if kind.max_lines == 1 else _REPORT_BYTES
         self._lines_left = kind.max_lines
         self._text = b""
@@ -109,13 +124,14 @@ class Report:
 
     @property
     def proven(self) -> bool:
-        """Whether it is believed: somebody's notes have a fault's words, but not its fields."""
-        return not self.presumed and len(self._taken) >= self._proof
+        """Whether it is believed."""
+        proven = self._proof is Proof.NONE or len(self._taken) >= self.kind.proof
+        return proven and not self.presumed
 
     @property
     def doubted(self) -> bool:
-        """Whether its first line may be one that a tool shows, and nothing has proved otherwise yet."""
-        return self._shown and not self.proven
+        """Whether its first line may be one that somebody typed or a tool shows, and its fields have not come yet."""
+        return not self.presumed and not self.proven
 
     @property
     def complete(self) -> bool:
@@ -140,6 +156,8 @@ class Report:
     def claim(self, line: bytes) -> Claim | None:
         """The field that this report still lacks and `line`, alone or after a line's torn beginning, gives it."""
         line = SPIN.sub(b"", line)
+        if _SHOWN_AFTER.match(line):
+            return None
         for name in self._lacking:
             if self._structured and self._begins_short(line):
                 continue
@@ -232,8 +250,8 @@ class Report:
         self._room -= len(piece)
         kept = SPIN.sub(b"", piece)
         self._text += kept[: _EXCERPT_BYTES - len(self._text)]
-        if self._proof and self.kind.proved_by is not None and _compiled(self.kind.proved_by).search(kept):
-            self._proof = 0
+        if self._is_proved_by(kept):
+            self._proof = Proof.NONE
         self._read(kept, _SPIN_IN_TEXT.sub(b"", piece) if b"\x08" in piece else kept)
         # Another CPU has written in between: whose lines these are is not certain.
         own = _OWN_HEAD if self._text == kept[:_EXCERPT_BYTES] else 0
@@ -256,12 +274,22 @@ class Report:
             self.hurry(_LINES_BEHIND)
         return ended or self._lines_left <= 0 or self._room <= 0
 
+    def _is_proved_by(self, line: bytes) -> bool:
+        """Whether a line proves the report as it must be proved."""
+        proved_by, opener = self.kind.proved_by, self.kind.opener
+        if self._proof is Proof.OPENER and opener is not None and not self.lines and _compiled(opener).search(line):
+            return True
+        first_counts = self._proof is not Proof.LATER_FIELDS or self.lines > 0
+        return first_counts and proved_by is not None and _compiled(proved_by).search(line) is not None
+
     def _begins_short(self, line: bytes) -> bool:
         return self.kind.short is not None and _compiled(self.kind.short).search(line) is not None
 
     def _read(self, line: bytes, text: bytes) -> None:
         if self._structured and self._begins_short(line):
             return  # another's, whose words were lost
+        if self.lines and _SHOWN_AFTER.match(line):
+            return  # a file's
         if self.kind.target is not None and line.count(b"hvisor::" + self.kind.target) > (not self.lines):
             self._disturbed = True
         for name in tuple(self._lacking):
@@ -319,7 +347,7 @@ class Report:
         in_place = not self.lines or not line[: match.start()].strip()  # in the first line, or alone in one
         if self.presumed and not in_place:
             return
-        if self.doubted and (not self.lines or not in_place):
+        if self._proof is Proof.LATER_FIELDS and self.doubted and (not self.lines or not in_place):
             return
         self._taken[name] = _value(field, match)
         if self._disturbed:

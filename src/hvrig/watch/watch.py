@@ -13,7 +13,7 @@ from hvrig.watch import catalogue
 from hvrig.watch.boot_order import BootOrder
 from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS, Kind, MarkWords
 from hvrig.watch.escapes import EscapeRemover
-from hvrig.watch.report import Claim, Report
+from hvrig.watch.report import Claim, Proof, Report
 from hvrig.watch.tally import Tally
 from hvrig.watch.torn import REACH, SPIN, TornWords
 from hvrig.watch.words import Hit, WordFinder, Words
@@ -99,8 +99,10 @@ _STAMPED = re.compile(_STAMP)
 _SAYS = re.compile(
     rb"(?:\[|\] )(?:INFO |DEBUG|TRACE|WARN |ERROR) {1,2}(?:CPU)?\d{1,3}(?:\] | hvisor: )\(hvisor[\w:]{0,80}\) \S"
 )
-# Something is typed at a shell's prompt or at U-Boot's.
-_PROMPT = re.compile(rb"\A(?:=> |[^\s#$]{0,80}[#$] )\S")
+# A piece of a head, however torn.
+_HEAD_PIECE = re.compile(rb"ERROR|WARN|hvis|isor|::\w|" + catalogue.HEAD_REMAINS)
+# Something is typed at a shell's prompt or at U-Boot's, or is a compiler's line.
+_TOLD = re.compile(rb"\A(?:=> |[^\s#$]{0,80}[#$] |[\w./-]{1,100}\.\w{1,4}:\d{1,6}:\d{1,4}: )\S")
 _LEVEL = re.compile(
     rb"(?:\[(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]| (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}))"
     rb"(?!.*(?:ERROR|WARN) )"
@@ -272,9 +274,11 @@ class Watch:
         """Words that begin a report, whose line begins at `begin` of `line`; or that belong to one that is open."""
         words = _TABLE[hit.index][0]
         head = self._head_of(hit, kind, line, begin)
-        if _is_shown(line, head.lead - (self._base + hit.start - len(line.text))):
-            if kind.max_lines > 1 and kind.origin is Origin.HYPERVISOR and not words.second:
-                self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, proof=kind.proof, shown=True)
+        told = kind.origin is Origin.HYPERVISOR and not (words.alone or head.found) and _is_told(line)
+        if told or _is_shown(line, head.lead - (self._base + hit.start - len(line.text))):
+            begun = any(report.kind is kind and report.doubted and not report.lines for report in self._open)
+            if kind.opener is not None and not begun:
+                self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, proof=Proof.LATER_FIELDS)
             return
         awaits = self._awaits(hit, kind, line, head)
         proof = self._proof_of(hit, kind, line, head)
@@ -297,20 +301,19 @@ class Watch:
         broken = self._broken_head(hit, kind, line) if kind.origin is Origin.HYPERVISOR else None
         return broken or _Head(beginning + begin, None)
 
-    def _proof_of(self, hit: Hit, kind: Kind, line: _Line, head: _Head) -> int:
-        """How many fields must follow words for which no log line's head, nor what remains of one, speaks."""
+    def _proof_of(self, hit: Hit, kind: Kind, line: _Line, head: _Head) -> Proof:
+        """What must follow words for which no log line's head, nor what remains of one, speaks."""
         if kind.origin is not Origin.HYPERVISOR or _TABLE[hit.index][0].alone or head.found:
-            return 0
-        return 0 if self._has_head(hit, line) else kind.proof
+            return Proof.NONE
+        proof = self._spoken_for(hit, line)
+        return Proof.NONE if proof is Proof.OPENER and kind.opener is None else proof
 
-    def _has_head(self, hit: Hit, line: _Line) -> bool:
-        """Whether something is left of a log line's head before words, in their line or above it."""
+    def _spoken_for(self, hit: Hit, line: _Line) -> Proof:
+        """What must follow words, by what is left of a log line's head before them, in their line or above it."""
         if _HEAD_REMAINS.search(_still(line.text[-256:])):
-            return True
-        if _PROMPT.match(_still(line.text)):
-            return False  # typed: what stands above is not its
+            return Proof.NONE
         unspoken = self._base + hit.start - self._wordless <= _AFTERMATH
-        return self._suspect is not None or unspoken or _has_head_above(line)
+        return Proof.OPENER if self._suspect is not None or unspoken or _has_head_above(line) else Proof.FIELDS
 
     def _awaits(self, hit: Hit, kind: Kind, line: _Line, head: _Head) -> Report | None:
         """The open report whose log line has come up to before these words."""
@@ -359,7 +362,8 @@ class Watch:
         if self._knows(hit.index, kind, start, t, events):
             return
         woven = any(each.proven for each in self._near(kind, start))
-        proof = 0 if woven or words.alone or self._has_head(hit, line) else kind.proof
+        headless = not (woven or words.alone) and self._spoken_for(hit, line) is Proof.FIELDS
+        proof = Proof.FIELDS if headless else Proof.NONE
         lead = start - (len(line.text) - begin)
         self._begin_report(kind, hit.index, lead, None, t, events, whole=False, proof=proof)
 
@@ -521,8 +525,6 @@ class Watch:
                     self._end_soon(report, t, events)
                 return True
         for report in reversed(self._open):
-            if report.doubted:
-                continue
             if kind is report.kind:
                 again = index in report.words_seen
                 follows = words.second and (
@@ -555,18 +557,13 @@ class Watch:
         events: list[WatchEvent],
         *,
         whole: bool = True,
-        proof: int = 0,
+        proof: Proof = Proof.NONE,
         presumed: bool = False,
-        shown: bool = False,
     ) -> Report:
-        """Open a report. A presumed one tells nothing unless words or fields of its kind follow.
-
-        One whose first line looks like a file's, shown by a tool, tells nothing unless that line's own report follows:
-        grep would put the file's name before those lines, too.
-        """
+        """Open a report. A presumed one tells nothing unless words or fields of its kind follow."""
         if self._open and self._piece < start:
             self._open[-1].cut(self._text[self._piece - self._base : start - self._base])
-        if kind.origin is Origin.HYPERVISOR and cpu is not None and not shown:
+        if kind.origin is Origin.HYPERVISOR and cpu is not None and proof is not Proof.LATER_FIELDS:
             # A CPU prints its reports one after the other: a new one means that the last is over.
             for before in [each for each in self._open if each.kind.origin is Origin.HYPERVISOR and each.cpu == cpu]:
                 self._end_soon(before, t, events)
@@ -582,10 +579,7 @@ class Watch:
             whole=whole and not presumed,
             proof=proof,
             presumed=presumed,
-            shown=shown,
         )
-        if shown:
-            report.limit(_LINES_AFTER)
         if words >= 0 and _TABLE[words][0].second:
             report.begin_structure()
         self._open.append(report)
@@ -748,6 +742,12 @@ def _may_be_same(one: int | None, other: int | None) -> bool:
 def _is_shown(line: _Line, begin: int) -> bool:
     """Whether a tool shows what begins at `begin` of a line, from a file; the line's own beginning must be known."""
     return bool(line.above) and begin > 0 and _SHOWN.match(line.text[:begin]) is not None
+
+
+def _is_told(line: _Line) -> bool:
+    """Whether words are somebody's or a compiler's, and nothing says that a log line has begun between."""
+    text = _still(line.text)
+    return bool(line.above) and _TOLD.match(text) is not None and _HEAD_PIECE.search(text) is None
 
 
 def _still(text: bytes) -> bytes:
