@@ -279,8 +279,9 @@ class Report:
         proved_by, opener = self.kind.proved_by, self.kind.opener
         if self._proof is Proof.OPENER and opener is not None and not self.lines and _compiled(opener).search(line):
             return True
-        first_counts = self._proof is not Proof.LATER_FIELDS or self.lines > 0
-        return first_counts and proved_by is not None and _compiled(proved_by).search(line) is not None
+        if self._proof is Proof.LATER_FIELDS or proved_by is None:
+            return False
+        return _compiled(proved_by).search(line) is not None
 
     def _begins_short(self, line: bytes) -> bool:
         return self.kind.short is not None and _compiled(self.kind.short).search(line) is not None

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Origin, WatchEvent
+from hvrig.model.finding import Alarm, Confidence, Finding, Mark, Milestone, Origin, WatchEvent
 from hvrig.model.harmless import harmless
 from hvrig.watch import catalogue
 from hvrig.watch.boot_order import BootOrder
@@ -277,7 +277,7 @@ class Watch:
         told = kind.origin is Origin.HYPERVISOR and not (words.alone or head.found) and _is_told(line)
         if told or _is_shown(line, head.lead - (self._base + hit.start - len(line.text))):
             begun = any(report.kind is kind and report.doubted and not report.lines for report in self._open)
-            if kind.opener is not None and not begun:
+            if kind.opener is not None and (head.found or not begun):
                 self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, proof=Proof.LATER_FIELDS)
             return
         awaits = self._awaits(hit, kind, line, head)
@@ -696,7 +696,9 @@ class Watch:
         if new:
             fields: Mapping[str, int | bool | str] = {**known.fields, **new}
             missing = tuple(name for name in BY_NAME[catalogue.LAYOUT].fields if name not in fields)
-            self._layout = replace(known, fields=fields, missing=missing, excerpt=known.excerpt + part.excerpt)
+            confidence = Confidence.LOW if missing else Confidence.HIGH
+            excerpt = known.excerpt + part.excerpt
+            self._layout = replace(known, fields=fields, missing=missing, excerpt=excerpt, confidence=confidence)
             if "hv_end" in new:
                 self._tell_layout(events)
 
