@@ -706,16 +706,18 @@ def _add_decoys(rng: random.Random, stream: Stream) -> None:
             last = decoy.rstrip(b"\r\n").split(b"\n")[-1]
             cut = last[: rng.randrange(1, len(last) + 1)].rstrip(b"'\"`=\r")
             number = rng.choice(begun)
+            if _AS_SHOWN.match(_STILL.sub(b"", cut)) and b"\n" not in pieces[number].data:
+                continue  # a file can have such a broken line, too
             if _at_line_start(stream, number) and cut:
                 pieces.insert(number, Piece(None, 0, re.sub(rb"\x1b[^a-zA-Z]{0,30}\Z", b"", cut)))
             continue
         if rng.random() < 0.4 and begun and once:
             at = stream.data.find(b"\n", rng.randrange(len(stream.data))) + 1
-            if decoy.startswith(b"unhandled"):
-                continue  # behind a log line's head these words are its own, whatever follows them
             number = _split(pieces, at)
         else:
             number = rng.randrange(len(pieces) + 1)
+        if decoy.startswith(b"unhandled") and 0 < number < len(pieces) and pieces[number].start:
+            continue  # behind a log line's head these words are its own, whatever follows them
         if _at_line_start(stream, number):
             pieces.insert(number, Piece(None, 0, decoy))
 
@@ -895,7 +897,7 @@ def _check_facts(stream: Stream, facts: list[Finding]) -> Iterator[tuple[str, st
         begin = stream.offset_of(number)
         end = begin + sum(len(piece.data) for piece in stream.pieces[stream.places_of(number)[0] :])
         later = [n for n, each in enumerate(stream.messages) if each.kind == message.kind and stream.places_of(n)]
-        end = min([end, *(stream.offset_of(n) for n in later if stream.offset_of(n) > begin)])
+        end = min([end, *(stream.offset_of(n) - 200 for n in later if stream.offset_of(n) > begin)])
         mine = [each for each in facts if each.kind == message.kind and begin - 200 <= each.offset < end]
         facts = [each for each in facts if each not in mine]
         if len(mine) > 1:

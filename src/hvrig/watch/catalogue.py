@@ -42,7 +42,7 @@ _INSIDE = rb"\A {1,8}"
 _AFTER = rb"(?=[,\s!)])"
 # What can be left of a log line's head, or of its colours, that lost bytes or took some in.
 HEAD_REMAINS = (
-    rb"\(hvisor|hvisor::|\[(?:ERROR|WARN) |(?:ERROR|WARN) {1,3}(?:CPU)?\d|[:\d]\) |\[\d{0,2}m |"
+    rb"\(hvisor|hvisor::|\[(?:ERROR|WARN) |(?:ERROR|WARN) {1,3}(?:CPU)?\d|[:\d]\) |\[\d{0,2}m |[a-z]::\w{1,40}:|"
     rb"\) (?:[Zz]one \d{1,3} )?\Z"
 )
 # What stands before a line, or a log line in it, that a tool shows from a file: grep's file name, with or without line
@@ -82,10 +82,11 @@ class Field:
     below: tuple[tuple[bytes, bytes], ...] = ()
 
 
-# Where hvisor made an error: `[src/memory/mmio.rs:110:13] Invalid argument`.
+_ERROR = rb"(?:mmio_handle_access|error): "
+# Where hvisor made an error: `[src/memory/mmio.rs:110:13] Invalid argument`, directly behind the words.
 _ERROR_AT: Mapping[str, Field] = {
-    "file": Field(rb"\[([\w./-]{1,200}):\d{1,7}:\d{1,5}\]", FieldType.TEXT, required=False),
-    "line": Field(rb"\[[\w./-]{1,200}:(\d{1,7}):\d{1,5}\]", required=False),
+    "file": Field(_ERROR + rb"\[([\w./-]{1,200}):\d{1,7}:\d{1,5}\]", FieldType.TEXT, required=False),
+    "line": Field(_ERROR + rb"\[[\w./-]{1,200}:(\d{1,7}):\d{1,5}\]", required=False),
 }
 
 

@@ -275,13 +275,14 @@ class Watch:
         words = _TABLE[hit.index][0]
         head = self._head_of(hit, kind, line, begin)
         told = kind.origin is Origin.HYPERVISOR and not (words.alone or head.found) and _is_told(line)
-        if told or _is_shown(line, head.lead - (self._base + hit.start - len(line.text))):
+        shown = _is_shown(line, head.lead - (self._base + hit.start - len(line.text)))
+        if shown or (told and kind.opener is not None):
             begun = any(report.kind is kind and report.doubted and not report.lines for report in self._open)
             if kind.opener is not None and (head.found or not begun):
                 self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, proof=Proof.LATER_FIELDS)
             return
         awaits = self._awaits(hit, kind, line, head)
-        proof = self._proof_of(hit, kind, line, head)
+        proof = Proof.FIELDS if told else self._proof_of(hit, kind, line, head)
         if kind.origin is Origin.HYPERVISOR:
             self._leave_suspect(kind, head, t, events)
         if awaits is not None:
