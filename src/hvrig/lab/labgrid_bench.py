@@ -16,9 +16,7 @@ from typing import Any
 
 from labgrid import Environment, Target
 from labgrid.driver.exception import ExecutionError
-from labgrid.driver.powerdriver import ManualPowerDriver
 from labgrid.exceptions import InvalidConfigError, NoDriverFoundError, NoResourceFoundError
-from labgrid.protocol import PowerProtocol
 from labgrid.remote.client import Error as LabgridClientError
 from labgrid.resource import NetworkService
 from labgrid.resource.base import SerialPort
@@ -27,12 +25,11 @@ from labgrid.resource.remote import RemotePlaceManager
 from labgrid.resource.serialport import NetworkSerialPort
 from labgrid.util.ssh import sshmanager
 
-from hvrig.lab.bounded_call import NoAnswerError, call_within
 from hvrig.lab.labgrid_coordinator import LabgridHold
+from hvrig.lab.labgrid_power import LabgridPower, remedy_for, what_is_missing
 from hvrig.lab.labgrid_tftp import RemoteTftp, local_tftp, remote_tftp
 from hvrig.lab.place_lock import default_folder
 from hvrig.model.bench import Acquisition, RackPorts, SerialEndpoint, SshEndpoint
-from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError, UsageError
 from hvrig.model.place import TftpSettings
 
@@ -116,6 +113,10 @@ class LabgridBench:
                 f"Place {self._name} has no power driver: {error}.",
                 f"Add one to its drivers in {self._places}, such as NetworkPowerDriver: {{}}.",
             ) from error
+        except ImportError as error:
+            raise UsageError(
+                f"labgrid cannot use place {self._name} of {self._places}: {what_is_missing(error)}.", remedy_for(error)
+            ) from error
         except (InvalidConfigError, TypeError, ValueError, KeyError) as error:
             raise UsageError(
                 f"labgrid cannot use place {self._name} of {self._places}: {error}.",
@@ -173,61 +174,6 @@ class LabgridBench:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-
-
-class LabgridPower:
-    """`hvrig.model.protocols.Power` over any labgrid driver with the PowerProtocol.
-
-    `by_hand`: labgrid's ManualPowerDriver asks through stdin, which pytest captures: `ask` does it instead, with the
-    request, and takes the time that a person needs.
-
-    labgrid's `rest` model has no time-out (labgrid 26.0), so each call runs in a thread that is left behind
-    when the deadline is over.
-    """
-
-    def __init__(self, target: Target, name: str, ask: Callable[[str], None] | None = None) -> None:
-        self._driver = target.get_driver(PowerProtocol)
-        self._name = name
-        self._ask = ask
-        self.by_hand = isinstance(self._driver, ManualPowerDriver)
-
-    def on(self, deadline: Deadline) -> None:
-        """Power on, and read back where the outlet can tell."""
-        self._switch("on", True, deadline)
-
-    def off(self, deadline: Deadline) -> None:
-        """Power off, and read back where the outlet can tell."""
-        self._switch("off", False, deadline)
-
-    def _switch(self, word: str, state: bool, deadline: Deadline) -> None:
-        if self.by_hand:
-            if self._ask is None:
-                raise LabError(f"The power of place {self._name} is switched by hand.", "Ask the person who can.")
-            self._ask(f"Switch the board of place {self._name} {word.upper()}")
-            return
-        self._bounded(getattr(self._driver, word), f"switch power {word}", deadline)
-        if not hasattr(self._driver, "get"):
-            return
-        if bool(self._bounded(self._driver.get, "read the outlet back", deadline)) is not state:
-            raise LabError(
-                f"The outlet of place {self._name} was told to switch {word} and says that it did not.",
-                f"Try it by hand: labgrid-client -p {self._name} power {word}; look at the outlet.",
-            )
-
-    def _bounded(self, call: Callable[[], Any], what: str, deadline: Deadline) -> Any:
-        try:
-            return call_within(deadline, call, "hvrig-power")
-        except NoAnswerError:
-            raise LabError(
-                f"The outlet of place {self._name} did not answer within {deadline.seconds:.0f} s "
-                f"when asked to {what}.",
-                f"Is the outlet powered and on the network? Try it by hand: labgrid-client -p {self._name} power get.",
-            ) from None
-        except Exception as error:
-            raise LabError(
-                f"The outlet of place {self._name} failed to {what}: {type(error).__name__}: {error}.",
-                "Is the outlet on the network, and are its host and index in the places file right?",
-            ) from error
 
 
 def _serial_resource(target: Target) -> Any:

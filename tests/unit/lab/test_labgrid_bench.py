@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,3 +243,27 @@ def test_what_labgrid_does_not_take_is_a_mistake_of_the_file(tmp_path: Path) -> 
     path.write_text(ENVIRONMENT)
     with pytest.raises(UsageError, match="broken"), LabgridBench(path, "broken"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "remedy"),
+    [
+        ("shelly-typo", "labgrid has no power model 'shelly-typo'", "shelly_gen2"),
+        ("tplink", "power model tplink needs the Python package kasa", "labgrid[kasa]"),
+        ("raritan", "power model raritan needs the Python package pysnmp", "labgrid[snmp]"),
+    ],
+)
+def test_a_power_model_that_is_not_there_is_named_with_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, said: str, remedy: str
+) -> None:
+    for package in ("kasa", "pysnmp"):  # whether or not they are installed here
+        monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.setitem(sys.modules, f"{package}.iot", None)
+    for module in ("labgrid.driver.power.tplink", "labgrid.driver.power.raritan", "labgrid.util.snmp"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    path = tmp_path / "places.yaml"
+    path.write_text(ENVIRONMENT.replace("model: rest", f"model: {model}"))
+    with pytest.raises(UsageError) as refused, LabgridBench(path, "desk", RackPorts(1, 2, 3)):
+        pass
+    assert said in refused.value.message
+    assert remedy in refused.value.remedy
