@@ -57,8 +57,13 @@ class UartPort(Protocol):
 def open_port(endpoint: SerialEndpoint, deadline: Deadline, wake_fd: int) -> UartPort:
     """Connect to `endpoint`; a read of the port ends early once `wake_fd` is readable.
 
-    Raises LabError when the port cannot be opened, UsageError for an unknown protocol.
+    Raises LabError when the port cannot be opened, UsageError for an unknown protocol and a speed that is none.
     """
+    if not 0 < endpoint.speed < 1 << 31:
+        raise UsageError(
+            f"The UART at {endpoint} cannot have a speed of {endpoint.speed} baud.",
+            "Mend the speed of the place's serial port; a sysoul-x3300 has 1500000.",
+        )
     try:
         if endpoint.protocol == "raw":
             return RawPort(endpoint, deadline, wake_fd)
@@ -70,9 +75,19 @@ def open_port(endpoint: SerialEndpoint, deadline: Deadline, wake_fd: int) -> Uar
         raise LabError(
             f"The UART at {endpoint} cannot be opened: {_reason(error)}.", _open_remedy(endpoint, error)
         ) from error
+    except ValueError as error:  # pyserial's word for a setting that the adapter, or the server's, does not take
+        raise LabError(
+            f"The UART at {endpoint} does not take {endpoint.speed} baud, 8N1: {error}.", _SPEED_REMEDY
+        ) from error
     raise UsageError(
         f"The UART's protocol {endpoint.protocol!r} is unknown.", "Use raw, rfc2217, or a local serial port."
     )
+
+
+_SPEED_REMEDY = (
+    "Use another adapter (FTDI ones take 1500000), or mend the speed of the place's serial port, "
+    "in the exporter's file where one brings it."
+)
 
 
 def _open_remedy(endpoint: SerialEndpoint, error: Exception) -> str:
@@ -86,7 +101,7 @@ def _open_remedy(endpoint: SerialEndpoint, error: Exception) -> str:
     if "exclusively lock" in str(error):
         return f"Another program has {endpoint.device} open: fuser {endpoint.device} names it."
     if "baud" in str(error):
-        return "Use another adapter (FTDI ones take 1500000), or mend the resource's speed."
+        return _SPEED_REMEDY
     return f"Is the adapter plugged in, and is {endpoint.device} its name? See /dev/serial/by-id."
 
 

@@ -449,6 +449,51 @@ def test_what_came_before_an_rfc2217_server_hung_up_is_recorded(tmp_path: Path) 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:serial.rfc2217")
+def test_an_rfc2217_server_whose_port_has_another_speed_is_the_labs(tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = serial.serial_for_url("loop://", timeout=0)
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+
+        class SlowPort:
+            """As a server's whose adapter takes no speed but its own."""
+
+            def __getattr__(self, name: str) -> object:
+                return 115200 if name == "baudrate" else getattr(port, name)
+
+            def __setattr__(self, name: str, value: object) -> None:
+                pass
+
+        class Client:
+            def write(self, data: bytes) -> None:
+                connection.sendall(data)
+
+        manager = PortManager(SlowPort(), Client())  # type: ignore[arg-type]
+        while data := connection.recv(4096):
+            list(manager.filter(data))
+        connection.close()
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    endpoint = SerialEndpoint("rfc2217", 1500000, "127.0.0.1", listener.getsockname()[1])
+    with pytest.raises(LabError, match="does not take 1500000 baud, 8N1: remote rejected value") as refused:
+        Console(endpoint, tmp_path, []).open(Deadline(5))
+    assert "speed" in refused.value.remedy
+    server.join(5)
+    listener.close()
+
+
+@pytest.mark.parametrize("protocol", ["local", "rfc2217", "raw"])
+@pytest.mark.parametrize("speed", [-1, 0, 1 << 40])
+def test_a_speed_that_is_none_is_a_mistake_of_the_place(tmp_path: Path, protocol: str, speed: int) -> None:
+    endpoint = SerialEndpoint(protocol, speed, "127.0.0.1", 1, device="/dev/null")
+    with pytest.raises(UsageError, match=f"a speed of {speed} baud") as refused:
+        Console(endpoint, tmp_path, []).open(Deadline(1))
+    assert "speed" in refused.value.remedy
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:serial.rfc2217")
 def test_an_rfc2217_port(tmp_path: Path) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     endpoint = SerialEndpoint("rfc2217", 1500000, "127.0.0.1", listener.getsockname()[1])

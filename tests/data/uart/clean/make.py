@@ -22,7 +22,8 @@ from hvrig.boot.console_pexpect import TapSpawn
 from hvrig.boot.sequence import bring_up
 from hvrig.boot.uboot import pieces
 from hvrig.boot.uboot_dialogue import UBoot
-from hvrig.lab.labgrid_bench import LabgridBench, LabgridPower
+from hvrig.lab.labgrid_bench import LabgridBench
+from hvrig.lab.labgrid_power import LabgridPower
 from hvrig.lab.places import load_place, with_rack
 from hvrig.model.bench import RackPorts
 from hvrig.model.deadline import Deadline
