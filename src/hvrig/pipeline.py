@@ -538,10 +538,12 @@ class Run:
         self.log_in(bench)
 
     def switch_off(self, bench: LabgridBench, console: Console) -> None:
-        """Power off, and wait until a board that was on has run down."""
-        bench.power.off(Deadline(self.place.deadlines.power_s))
-        if console.offset:
-            time.sleep(POWER_OFF_SETTLE_S)
+        """Power off, and wait until a board that may have been on has run down, for the place's own delay at least."""
+        deadline = Deadline(self.place.deadlines.power_s)
+        was_on = bench.power.is_on(deadline)
+        bench.power.off(deadline)
+        if was_on is not False or console.offset:  # a quiet board is none that was off
+            time.sleep(max(POWER_OFF_SETTLE_S, bench.power.delay_s))
 
     @contextmanager
     def switched_on(self, bench: LabgridBench, console: Console) -> Iterator[ConsoleTap]:

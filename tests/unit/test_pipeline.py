@@ -10,6 +10,7 @@ import pytest
 
 from hvrig.board.console import Console
 from hvrig.gate.shell_paramiko import ParamikoShell
+from hvrig.lab.labgrid_bench import LabgridBench
 from hvrig.lab.places import load_place, with_rack
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import BoardError, LabError, UsageError
@@ -256,3 +257,55 @@ def test_a_fault_told_again_takes_its_first_tellings_place_and_a_boot_loop_does_
     assert [each.count for each in run._findings.values()] == [3]
     run._take([replace(first, offset=number) for number in range(2 * FINDINGS_KEPT)])
     assert len(run._findings) == FINDINGS_KEPT
+
+
+class _Outlet:
+    """A bench that is its own outlet. said: what it says of itself beforehand."""
+
+    def __init__(self, said: bool | None, delay_s: float = 0.0) -> None:
+        self.power = self
+        self.said = said
+        self.delay_s = delay_s
+        self.did: list[str] = []
+
+    def is_on(self, _: Deadline) -> bool | None:
+        return self.said
+
+    def off(self, _: Deadline) -> None:
+        self.did.append("off")
+
+
+class _Quiet:
+    """A console on which so many bytes have come."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "delay_s", "rested"),
+    [
+        (True, 0, 0.0, [1.0]),  # on and quiet: an idle shell, a board that was kept on
+        (None, 0, 0.0, [1.0]),  # an outlet that cannot tell
+        (None, 0, 2.5, [2.5]),  # the driver's own delay
+        (True, 7, 0.5, [1.0]),
+        (False, 7, 0.0, [1.0]),  # it says off, and the board speaks
+        (False, 0, 2.5, []),
+    ],
+)
+def test_a_board_that_may_have_been_on_runs_down_before_it_starts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: bool | None,
+    heard: int,
+    delay_s: float,
+    rested: list[float],
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("hvrig.pipeline.time.sleep", slept.append)
+    outlet = _Outlet(said, delay_s)
+    options = RunOptions(places=PLACES, artifacts=tmp_path)
+    with Run(load_place(PLACES, "virtual"), options, lambda _: None) as run:
+        run.switch_off(cast(LabgridBench, outlet), cast(Console, _Quiet(heard)))
+    assert outlet.did == ["off"]
+    assert slept == rested

@@ -67,6 +67,7 @@ class LabgridBench:
         self._locks = locks
         self._ask = ask
         self._stack = ExitStack()
+        self._client = ""  # the labgrid-client command for the place, where a coordinator has it
 
     def __enter__(self) -> LabgridBench:
         with ExitStack() as stack:
@@ -87,7 +88,7 @@ class LabgridBench:
             self._stable_device = stable_name(self.serial.device)
             service = target.get_resource(NetworkService)
             self.ssh = SshEndpoint(*_reachable(service, service.address, service.port), service.username)
-            self.power = LabgridPower(target, self._name, self._ask)
+            self.power = LabgridPower(target, self._name, self._ask, client=self._client)
             self.tftp: TftpSettings | RemoteTftp | None = local_tftp(target) or remote_tftp(target)
         except NoResourceFoundError as error:
             away = ", ".join(sorted(type(resource).__name__ for resource in getattr(error, "filter", None) or ()))
@@ -143,6 +144,7 @@ class LabgridBench:
             )
         )
         remote["name"] = hold.place
+        self._client = f"labgrid-client -x {address} -p {hold.place}"
         # As labgrid-client does it; a manager of its own for each bench, since it keeps its first session for ever.
         ResourceManager.instances.pop(RemotePlaceManager, None)
         manager = RemotePlaceManager.get()

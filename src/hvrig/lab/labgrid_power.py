@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pkgutil
+import time
 from collections.abc import Callable
-from typing import Any
 
 import labgrid.driver.power
 from labgrid import Target
+from labgrid.driver.exception import ExecutionError
 from labgrid.driver.powerdriver import ManualPowerDriver
 from labgrid.protocol import PowerProtocol
 
@@ -22,21 +23,34 @@ _MODELS = f"{labgrid.driver.power.__name__}."
 _EXTRAS = {"kasa": "kasa", "py_netgear_plus": "netgear", "pysnmp": "snmp", "vxi11": "vxi11"}
 
 
+# How often an outlet is asked whether it has switched, and how long it may say the old state: PDUs switch their outlets
+# one after the other (Sentry's sequence interval is 2 s), and some answer from a table that is seconds old.
+POLL_S = 0.2
+STALE_S = 5.0
+
+
 class LabgridPower:
     """`hvrig.model.protocols.Power` over any labgrid driver with the PowerProtocol.
 
     `by_hand`: labgrid's ManualPowerDriver asks through stdin, which pytest captures: `ask` does it instead, with the
     request, and takes the time that a person needs.
 
-    labgrid's `rest` model has no time-out (labgrid 26.0), so each call runs in a thread that is left behind
+    client: the labgrid-client command, with its place, that a person would try the outlet with; empty where there is
+    none. labgrid's `rest` model has no time-out (labgrid 26.0), so each call runs in a thread that is left behind
     when the deadline is over.
     """
 
-    def __init__(self, target: Target, name: str, ask: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, target: Target, name: str, ask: Callable[[str], None] | None = None, *, client: str = ""
+    ) -> None:
         self._driver = target.get_driver(PowerProtocol)
         self._name = name
         self._ask = ask
+        self._client = client
         self.by_hand = isinstance(self._driver, ManualPowerDriver)
+        self._can_tell = hasattr(self._driver, "get")
+        # labgrid itself uses `delay` in `cycle` alone, which never reads the outlet back.
+        self.delay_s = float(getattr(self._driver, "delay", 0.0))
 
     def on(self, deadline: Deadline) -> None:
         """Power on, and read back where the outlet can tell."""
@@ -46,37 +60,88 @@ class LabgridPower:
         """Power off, and read back where the outlet can tell."""
         self._switch("off", False, deadline)
 
+    def is_on(self, deadline: Deadline) -> bool | None:
+        """What the outlet says; None where it cannot tell. Raises LabError when it does not answer."""
+        if not self._can_tell:
+            return None
+        try:
+            said = self._read(deadline)
+        except NoAnswerError:
+            raise self._no_answer("read the outlet", deadline) from None
+        except Exception:  # switching it comes next, and says better what is wrong
+            return None
+        return said if isinstance(said, bool) else None
+
     def _switch(self, word: str, state: bool, deadline: Deadline) -> None:
         if self.by_hand:
             if self._ask is None:
                 raise LabError(f"The power of place {self._name} is switched by hand.", "Ask the person who can.")
             self._ask(f"Switch the board of place {self._name} {word.upper()}")
             return
-        self._bounded(getattr(self._driver, word), f"switch power {word}", deadline)
-        if not hasattr(self._driver, "get"):
-            return
-        if bool(self._bounded(self._driver.get, "read the outlet back", deadline)) is not state:
-            raise LabError(
-                f"The outlet of place {self._name} was told to switch {word} and says that it did not.",
-                f"Try it by hand: labgrid-client -p {self._name} power {word}; look at the outlet.",
-            )
-
-    def _bounded(self, call: Callable[[], Any], what: str, deadline: Deadline) -> Any:
         try:
-            return call_within(deadline, call, "hvrig-power")
+            call_within(deadline, getattr(self._driver, word), "hvrig-power")
         except NoAnswerError:
-            raise LabError(
-                f"The outlet of place {self._name} did not answer within {deadline.seconds:.0f} s "
-                f"when asked to {what}.",
-                f"Is the outlet powered and on the network? Try it by hand: labgrid-client -p {self._name} power get.",
-            ) from None
-        except ImportError as error:  # poe_netgear_plus looks for its package only now
-            raise LabError(f"The outlet of place {self._name} failed to {what}: {error}.", remedy_for(error)) from error
+            raise self._no_answer(f"switch power {word}", deadline) from None
         except Exception as error:
-            raise LabError(
-                f"The outlet of place {self._name} failed to {what}: {type(error).__name__}: {error}.",
-                "Is the outlet on the network, and are its host and index in the places file right?",
-            ) from error
+            raise self._failed(f"switch power {word}", error) from error
+        self._read_back(word, state, deadline)
+
+    def _read_back(self, word: str, state: bool, deadline: Deadline) -> None:
+        """Return once the outlet says `state`, at once where it cannot tell. Raises LabError."""
+        stale = deadline.capped(STALE_S)
+        said: bool | str | None = None
+        while self._can_tell:
+            try:
+                said = self._read(deadline)
+            except NoAnswerError:
+                if said is None:
+                    raise self._no_answer("read the outlet back", deadline) from None
+            except Exception as error:
+                raise self._failed("read the outlet back", error) from error
+            if said is state or not self._can_tell:
+                return
+            if deadline.expired or (isinstance(said, bool) and stale.expired):
+                if isinstance(said, bool):
+                    said = f"says that it did not: it is {'on' if said else 'off'}"
+                raise LabError(
+                    f"The outlet of place {self._name} was told to switch {word} and {said}.",
+                    self._try_it(f"power {word}", "Look at the outlet."),
+                )
+            time.sleep(min(POLL_S, deadline.remaining))
+
+    def _read(self, deadline: Deadline) -> bool | str:
+        """On or off, or what there was instead, in one clause: an outlet that is about to switch has no state.
+
+        Raises NoAnswerError, and what the driver raises.
+        """
+        try:
+            said = call_within(deadline, self._driver.get, "hvrig-power")
+        except NotImplementedError:  # pdudaemon's
+            self._can_tell = False
+            return "cannot tell"
+        except ExecutionError as error:
+            return f"does not tell its state: {error}"
+        return "does not tell its state" if said is None else bool(said)
+
+    def _no_answer(self, what: str, deadline: Deadline) -> LabError:
+        return LabError(
+            f"The outlet of place {self._name} did not answer within {deadline.seconds:.0f} s when asked to {what}.",
+            self._try_it("power get", "Is the outlet powered and on the network?"),
+        )
+
+    def _failed(self, what: str, error: Exception) -> LabError:
+        said = f"{type(error).__name__}: {error}"
+        remedy = "Is the outlet on the network, and are its host and index right?"
+        if isinstance(error, ImportError):  # poe_netgear_plus looks for its package only now
+            said, remedy = what_is_missing(error), remedy_for(error)
+        elif isinstance(error, FileNotFoundError) and error.filename:
+            remedy = f"Is {error.filename} installed on this machine, and its path right?"
+        return LabError(f"The outlet of place {self._name} failed to {what}: {said}.", remedy)
+
+    def _try_it(self, command: str, look: str) -> str:
+        if not self._client:
+            return f"{look}"
+        return f"{look} Try it by hand: {self._client} {command}."
 
 
 def what_is_missing(error: ImportError) -> str:

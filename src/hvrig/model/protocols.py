@@ -11,7 +11,13 @@ from hvrig.model.deadline import Deadline
 
 
 class Power(Protocol):
-    """A power outlet. Every call ends within its deadline or raises LabError."""
+    """A power outlet. Every call ends within its deadline or raises LabError.
+
+    delay_s: how long the board must be without power until it may be switched on again, as the place says; 0.0 where
+    it says nothing.
+    """
+
+    delay_s: float
 
     def on(self, deadline: Deadline) -> None:
         """Power on, read back where the outlet can tell."""
@@ -19,6 +25,10 @@ class Power(Protocol):
 
     def off(self, deadline: Deadline) -> None:
         """Power off, read back where the outlet can tell."""
+        ...
+
+    def is_on(self, deadline: Deadline) -> bool | None:
+        """What the outlet says; None where it cannot tell."""
         ...
 
 

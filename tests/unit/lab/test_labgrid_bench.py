@@ -120,7 +120,7 @@ def test_an_outlet_that_does_not_work_is_the_labs_and_says_what_to_try(
 ) -> None:
     outlet.mood = mood
     with pytest.raises(LabError) as failed:
-        bench.power.on(Deadline(0.2 if mood == "mute" else 5))
+        bench.power.on(Deadline(5 if mood == "refuses" else 0.2))
     assert said in failed.value.message
     assert failed.value.remedy
 
