@@ -20,7 +20,7 @@ from hvrig import __version__
 from hvrig.cli_options import (
     artifacts_option,
     board_rs_option,
-    end_at_sigterm,
+    end_in_order,
     give_up_output,
     images_option,
     input_file,
@@ -100,7 +100,7 @@ def run(
     as_json: bool,
 ) -> NoReturn:
     """Boot the place's board and run the memory gate on it."""
-    end_at_sigterm()
+    end_in_order()
     options = RunOptions(
         places=places,
         place=place,
@@ -178,7 +178,7 @@ def scan(
     for note in memory.notes:
         click.echo(f"hvrig: note: {harmless(note, keep_newlines=False)}", err=True)
     report = REPORTS["json" if as_json else form](click.echo)
-    end_at_sigterm()
+    end_in_order()
     faults = 0
     status = 0
     for file in files:
@@ -252,7 +252,7 @@ def places(places: Path) -> None:
 )
 def virtual_lab(boards: int, place: str, places: Path, environment: Path, log: Path, port: int) -> NoReturn:
     """Run a labgrid coordinator and an exporter with virtual boards, until Ctrl-C."""
-    end_at_sigterm()
+    end_in_order()
     try:
         with standing_lab(places, place, boards=boards, environment=environment, log=log, port=port) as lab:
             for board in lab.endpoints.boards:

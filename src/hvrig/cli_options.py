@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -59,27 +60,39 @@ artifacts_option: Option = click.option(
 )
 
 
-def end_at_sigterm() -> None:
-    """Let SIGTERM (a CI job that is cancelled) end the command in the same order as Ctrl-C."""
+def end_in_order() -> None:
+    """Let SIGTERM (a CI job that is cancelled) and SIGHUP (a terminal that is gone) end the command as Ctrl-C does.
+
+    A SIGHUP that is ignored, as nohup has it, stays so.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    if number == signal.SIGHUP:  # the kernel tells a terminal's programs, and so does their shell: once is enough
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def give_up_output() -> None:
-    """Nobody takes stdout any more: what is left in its buffer must not make Python fail at its exit."""
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def give_up_output(*streams: TextIO) -> None:
+    """Nobody takes stdout (or `streams`) any more: what is in their buffers must not make Python fail at its exit."""
+    for stream in streams or (sys.stdout,):
+        with contextlib.suppress(OSError):
+            stream.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
 def output_may_end() -> Iterator[None]:
-    """A reader that goes away (`| head`) changes nothing of what a run came to."""
+    """A reader that goes away (`| head`), or a terminal, changes nothing of what a run came to."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
         give_up_output()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        give_up_output(sys.stdout, sys.stderr)

@@ -15,7 +15,7 @@ from rich.text import Text
 from hvrig.cli_options import (
     artifacts_option,
     board_rs_option,
-    end_at_sigterm,
+    end_in_order,
     images_option,
     output_may_end,
     place_option,
@@ -62,7 +62,7 @@ def doctor(
 
     Exit status: 0 nothing failed, 1 the board itself is at fault, 2 settings or usage, 3 the lab, 130 interrupted.
     """
-    end_at_sigterm()
+    end_in_order()
     options = RunOptions(
         places=places,
         place=place,

@@ -12,7 +12,7 @@ from rich.console import Console as RichConsole
 from hvrig.cli_options import (
     artifacts_option,
     board_rs_option,
-    end_at_sigterm,
+    end_in_order,
     images_option,
     place_option,
     places_option,
@@ -58,7 +58,7 @@ def live(
     Exit status: 0 all checked and clean, 1 findings, or a board that did not come up by its own fault, 2 usage,
     3 infra, 4 clean but incomplete, 130 interrupted.
     """
-    end_at_sigterm()
+    end_in_order()
     options = RunOptions(
         places=places,
         place=place,

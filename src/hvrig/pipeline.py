@@ -82,6 +82,9 @@ FINDINGS_KEPT = 10_000
 # The place of the board in a virtual lab that is started for a run: what the target's RemotePlace must name.
 LAB_PLACE = "virtual-lab"
 
+# What asks a run to end: Ctrl-C, a CI service, a terminal that is gone.
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 # How often a wait for the board looks whether a fault has ended the run meanwhile.
 ALARM_POLL_S = 0.25
 
@@ -366,14 +369,14 @@ class Run:
     def close(self) -> None:
         """Board off (unless it is to be kept on), recording ended, place released. Idempotent, bounded in time.
 
-        Ctrl-C and SIGTERM wait until it is done: a board must not stay on because somebody was impatient.
+        Ctrl-C, SIGTERM and SIGHUP wait until it is done: a board must not stay on because somebody was impatient.
         """
-        if self._closed:
-            return
-        self._closed = True
-        if self.may_go_on:
-            self._leave_phase()
         with _signals_wait(), self._stack:
+            if self._closed:
+                return
+            self._closed = True
+            if self.may_go_on:
+                self._leave_phase()
             if self._shell is not None:
                 self._shell.close()
             if self._bench is not None and self._bench.power.by_hand:
@@ -880,12 +883,16 @@ class _InterruptKeys:
 
 @contextmanager
 def _signals_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM are put off until the block is done; Python lets only the main thread say so."""
+    """What asks a run to end is put off until the block is done; Python lets only the main thread say so.
+
+    A signal that is ignored, as nohup does with SIGHUP, stays ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    old = {number: signal.signal(number, lambda n, _: came.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [n for n in ENDING_SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    old = {number: signal.signal(number, lambda n, _: came.append(n)) for number in heard}
     try:
         yield
     finally:

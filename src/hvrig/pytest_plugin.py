@@ -17,7 +17,7 @@ import pytest
 from _pytest.capture import CaptureManager
 from rich.console import Console as RichConsole
 
-from hvrig.cli_options import end_at_sigterm
+from hvrig.cli_options import end_in_order
 from hvrig.model.errors import HvrigError, UsageError
 from hvrig.model.evidence import Outcome, Verdict
 from hvrig.model.layout import LayoutReport
@@ -239,7 +239,7 @@ class HilSession:
         except HvrigError as error:
             pytest.exit(str(error), returncode=2 if isinstance(error, UsageError) else 3)
         self._run = run
-        end_at_sigterm()
+        end_in_order()
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if isinstance(reporter, pytest.TerminalReporter):
             reporter.ensure_newline()  # the live lines take over where the test's name stands

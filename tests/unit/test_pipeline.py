@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -9,6 +11,7 @@ from typing import cast
 import pytest
 
 from hvrig.board.console import Console
+from hvrig.cli_options import end_in_order
 from hvrig.gate.shell_paramiko import ParamikoShell
 from hvrig.lab.labgrid_bench import LabgridBench
 from hvrig.lab.places import load_place, with_rack
@@ -18,11 +21,14 @@ from hvrig.model.evidence import Cause, Outcome, PhaseRecord, Verdict
 from hvrig.model.finding import Finding, Mark, Milestone, Origin
 from hvrig.model.layout import Look
 from hvrig.model.phase import Phase
+from hvrig.model.progress import PhaseEnded
 from hvrig.model.protocols import CommandResult, RunningCommand
 from hvrig.model.run import RunOptions, split_images, split_ladder
 from hvrig.pipeline import (
+    ENDING_SIGNALS,
     FINDINGS_KEPT,
     Run,
+    _signals_wait,
     phases_with_spl,
     prepare_place,
     problem_of,
@@ -309,3 +315,66 @@ def test_a_board_that_may_have_been_on_runs_down_before_it_starts(
         run.switch_off(cast(LabgridBench, outlet), cast(Console, _Quiet(heard)))
     assert outlet.did == ["off"]
     assert slept == rested
+
+
+@pytest.fixture
+def signals_restored() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_restored")
+@pytest.mark.parametrize("number", ENDING_SIGNALS)
+def test_what_asks_a_run_to_end_waits_for_its_end_in_order(number: signal.Signals) -> None:
+    end_in_order()
+    done: list[bool] = []
+
+    def block() -> None:
+        with _signals_wait():
+            signal.raise_signal(number)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+    assert done
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_under_nohup_the_terminal_may_go() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    end_in_order()
+    signal.raise_signal(signal.SIGHUP)
+    with _signals_wait():
+        signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_a_terminal_goes_once() -> None:
+    end_in_order()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGHUP)
+    signal.raise_signal(signal.SIGHUP)  # bash tells its jobs what the kernel has told them
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_a_run_that_is_told_twice_to_end_still_ends_in_order(tmp_path: Path) -> None:
+    end_in_order()
+    place = with_rack(load_place(PLACES, "virtual"), tmp_path)
+    left: list[str] = []
+
+    def impatient(event: object) -> None:
+        if isinstance(event, PhaseEnded):
+            signal.raise_signal(signal.SIGTERM)
+
+    with Run(place, RunOptions(artifacts=tmp_path), lambda _: None) as run:
+        run._observer = impatient
+        run._stack.callback(left.append, "bench")
+        run.entered(Phase.POWER)
+        with pytest.raises(KeyboardInterrupt):
+            run.close()
+    assert left == ["bench"]
