@@ -5,6 +5,7 @@ Only the place that is asked for is instantiated; labgrid's own pytest fixture w
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from labgrid.resource.base import SerialPort
 from labgrid.resource.common import ResourceManager
 from labgrid.resource.remote import RemotePlaceManager
 from labgrid.resource.serialport import NetworkSerialPort
+from labgrid.util.proxy import proxymanager
 from labgrid.util.ssh import sshmanager
 
 from hvrig.lab.labgrid_coordinator import LabgridHold
@@ -67,6 +69,7 @@ class LabgridBench:
         self._locks = locks
         self._ask = ask
         self._stack = ExitStack()
+        self._direct = False  # the board is at this machine: LG_PROXY is for others
         self._client = ""  # the labgrid-client command for the place, where a coordinator has it
 
     def __enter__(self) -> LabgridBench:
@@ -81,13 +84,17 @@ class LabgridBench:
             stack.callback(environment.cleanup)
             if self._rack_ports is not None:
                 _fill_in(environment.config.data["targets"][self._name], self._rack_ports)
+            if self._is_here(environment.config.data["targets"][self._name]):
+                self._direct = True
+                proxymanager.force_proxy("")  # labgrid's own drivers, and the coordinator's address, ask it
+                stack.callback(proxymanager.force_proxy, os.environ.get("LG_PROXY", ""))
             self._acquire(environment, stack)
             target = environment.get_target(self._name)
             self._serial_resource = _serial_resource(target)
-            self.serial = _serial_endpoint(self._serial_resource)
+            self.serial = self._serial_endpoint(self._serial_resource)
             self._stable_device = stable_name(self.serial.device)
             service = target.get_resource(NetworkService)
-            self.ssh = SshEndpoint(*_reachable(service, service.address, service.port), service.username)
+            self.ssh = SshEndpoint(*self._reachable(service, service.address, service.port), service.username)
             self.power = LabgridPower(target, self._name, self._ask, client=self._client)
             self.tftp: TftpSettings | RemoteTftp | None = local_tftp(target) or remote_tftp(target)
         except NoResourceFoundError as error:
@@ -150,6 +157,38 @@ class LabgridBench:
         manager = RemotePlaceManager.get()
         manager.session, manager.loop, manager.env, manager.url = hold.session, hold.loop, environment, address
 
+    def _is_here(self, target: dict[str, Any]) -> bool:
+        """Whether the board is at this machine: a virtual one, or one whose UART the places file has here."""
+        if self._rack_ports is not None or self._acquisition.coordinator:
+            return True
+        if _remote_place(target) is not None:
+            return False
+        uarts = [(kind, arguments) for kind, arguments in _resources(target) if kind.endswith("SerialPort")]
+        return any(kind != "NetworkSerialPort" or _is_loopback(str(given.get("host"))) for kind, given in uarts)
+
+    def _serial_endpoint(self, resource: Any) -> SerialEndpoint:
+        if not isinstance(resource, NetworkSerialPort):
+            return SerialEndpoint("local", resource.speed, device=resource.port)
+        if resource.protocol not in {"raw", "rfc2217"}:
+            raise UsageError(
+                f"Serial protocol {resource.protocol!r} is not known.",
+                "labgrid's NetworkSerialPort has raw and rfc2217.",
+            )
+        host, port = self._reachable(resource, resource.host, resource.port)
+        return SerialEndpoint(resource.protocol, resource.speed, host=host, port=port)
+
+    def _reachable(self, resource: Any, host: str, port: int) -> tuple[str, int]:
+        """Where a resource's TCP port is reached: itself, or the end of labgrid's SSH forwarding through its proxy.
+
+        An exporter that is `--isolated` asks for its own machine as proxy; LG_PROXY is the user's, for everything else
+        that is not here. A coordinator's loopback address may be its own machine's, the file's is this one's.
+        labgrid's `proxymanager` knows resources with a `host` only, and a NetworkService has an `address`.
+        """
+        extra = getattr(resource, "extra", {})
+        ours = self._direct or (not hasattr(resource, "_remote_entry") and _is_loopback(host))
+        proxy = extra.get("proxy") if extra.get("proxy_required") else "" if ours else os.environ.get("LG_PROXY")
+        return ("localhost", sshmanager.request_forward(proxy, host, port)) if proxy else (host, port)
+
     def serial_again(self) -> SerialEndpoint | None:
         """Where the UART is now; None while it is nowhere. For the reader's thread: it does not go through labgrid.
 
@@ -167,7 +206,7 @@ class LabgridBench:
         if port == resource.port:
             return self.serial
         try:
-            host, port = _reachable(resource, str(entry.args["host"]), port)
+            host, port = self._reachable(resource, str(entry.args["host"]), port)
         except _PROXY_ERRORS:
             return None
         return SerialEndpoint(resource.protocol, self.serial.speed, host=host, port=port)
@@ -185,29 +224,6 @@ def _serial_resource(target: Target) -> Any:
     return target.get_resource(SerialPort)
 
 
-def _serial_endpoint(resource: Any) -> SerialEndpoint:
-    if not isinstance(resource, NetworkSerialPort):
-        return SerialEndpoint("local", resource.speed, device=resource.port)
-    if resource.protocol not in {"raw", "rfc2217"}:
-        raise UsageError(
-            f"Serial protocol {resource.protocol!r} is not known.",
-            "labgrid's NetworkSerialPort has raw and rfc2217.",
-        )
-    host, port = _reachable(resource, resource.host, resource.port)
-    return SerialEndpoint(resource.protocol, resource.speed, host=host, port=port)
-
-
-def _reachable(resource: Any, host: str, port: int) -> tuple[str, int]:
-    """Where a resource's TCP port is reached: itself, or the end of labgrid's SSH forwarding through its proxy.
-
-    An exporter that is `--isolated` asks for its own machine as proxy; LG_PROXY is the user's, for everything else.
-    labgrid's `proxymanager` knows resources with a `host` only, and a NetworkService has an `address`.
-    """
-    extra = getattr(resource, "extra", {})
-    proxy = extra.get("proxy") if extra.get("proxy_required") else os.environ.get("LG_PROXY")
-    return ("localhost", sshmanager.request_forward(proxy, host, port)) if proxy else (host, port)
-
-
 def stable_name(device: str, folder: Path = Path("/dev/serial")) -> str:
     """The name under which udev finds an adapter again that was pulled out: the kernel's own may change.
 
@@ -215,6 +231,13 @@ def stable_name(device: str, folder: Path = Path("/dev/serial")) -> str:
     """
     links = [*sorted(folder.glob("by-id/*")), *sorted(folder.glob("by-path/*"))]
     return next((str(link) for link in links if device and link.resolve() == Path(device).resolve()), device)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _resources(target: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

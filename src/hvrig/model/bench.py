@@ -53,7 +53,8 @@ class RackPorts:
 class Acquisition:
     """How a place is got from a labgrid coordinator, where it has one.
 
-    coordinator: HOST:PORT, or empty for the environment's own. tags: for a RemotePlace `+`. wait_s: how long to queue.
+    coordinator: HOST:PORT of one that was started on this machine for the run, or empty for the environment's own.
+    tags: for a RemotePlace `+`. wait_s: how long to queue.
     """
 
     coordinator: str = ""

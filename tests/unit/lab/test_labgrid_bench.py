@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from labgrid.driver.exception import ExecutionError
+from labgrid.util.proxy import proxymanager
 from labgrid.util.ssh import sshmanager
 
 from hvrig.lab.labgrid_bench import LabgridBench, stable_name
@@ -204,16 +205,80 @@ def test_what_an_exporter_isolates_is_reached_through_its_proxy(
     assert asked == [("exporter", "lab", 5000)]
 
 
-def test_the_users_own_proxy_is_taken_for_uart_and_ssh(
-    outlet: Outlet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+ELSEWHERE = """\
+targets:
+  desk:
+    resources:
+      - NetworkPowerPort: {{model: rest, host: "http://192.0.2.1:8000/outlet/{{index}}", index: "1"}}
+      - NetworkSerialPort: {{host: {uart}, port: 4002, protocol: raw}}
+      - NetworkService: {{address: {ssh}, port: 4003, username: root}}
+    drivers:
+      - NetworkPowerDriver: {{}}
+"""
+
+
+@pytest.fixture
+def forwarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str, int]]]:
+    """LG_PROXY is `gate`, for hvrig and for labgrid's own drivers; what was asked to be forwarded through it."""
+    asked: list[tuple[str, str, int]] = []
+
+    def forward(proxy: str, host: str, port: int) -> int:
+        asked.append((proxy, host, port))
+        return port + 30000
+
     monkeypatch.setenv("LG_PROXY", "gate")
-    monkeypatch.setattr(sshmanager, "request_forward", lambda _proxy, _host, port: port + 30000)
+    proxymanager.force_proxy("gate")
+    monkeypatch.setattr(sshmanager, "request_forward", forward)
+    yield asked
+    proxymanager.force_proxy("")
+
+
+def test_the_users_own_proxy_is_taken_for_all_that_is_elsewhere(
+    forwarded: list[tuple[str, str, int]], tmp_path: Path
+) -> None:
+    path = tmp_path / "places.yaml"
+    path.write_text(ELSEWHERE.format(uart="192.0.2.2", ssh="192.0.2.3"))
+    with LabgridBench(path, "desk") as bench:
+        assert (bench.serial.host, bench.serial.port) == ("localhost", 34002)
+        assert (bench.ssh.host, bench.ssh.port) == ("localhost", 34003)
+    assert sorted(forwarded) == [("gate", f"192.0.2.{n}", port) for n, port in ((1, 8000), (2, 4002), (3, 4003))]
+
+
+def test_a_loopback_address_of_the_file_is_this_machines(forwarded: list[tuple[str, str, int]], tmp_path: Path) -> None:
+    path = tmp_path / "places.yaml"
+    path.write_text(ELSEWHERE.format(uart="192.0.2.2", ssh="localhost"))
+    with LabgridBench(path, "desk") as bench:
+        assert (bench.ssh.host, bench.ssh.port) == ("localhost", 4003)
+    path.write_text(ELSEWHERE.format(uart="127.0.0.1", ssh="192.0.2.3"))
+    forwarded.clear()
+    with LabgridBench(path, "desk") as bench:
+        assert (bench.serial.host, bench.ssh.host) == ("127.0.0.1", "192.0.2.3")
+    assert forwarded == []
+
+
+@pytest.mark.usefixtures("forwarded")
+def test_what_a_coordinator_has_on_its_own_loopback_is_reached_through_the_proxy(bench: LabgridBench) -> None:
+    bench._direct = False
+    bench._serial_resource._remote_entry = Entry(5000)
+    bench._serial_resource._remote_entry.args["host"] = "127.0.0.1"
+    assert bench.serial_again() == SerialEndpoint("raw", 115200, host="localhost", port=35000)
+
+
+def test_a_board_at_this_machine_is_reached_without_the_users_proxy(
+    forwarded: list[tuple[str, str, int]], outlet: Outlet, tmp_path: Path
+) -> None:
     path = tmp_path / "places.yaml"
     path.write_text(ENVIRONMENT)
     with LabgridBench(path, "desk", RackPorts(outlet.server_address[1], 4002, 4003)) as bench:
-        assert (bench.serial.host, bench.serial.port) == ("localhost", 34002)
-        assert (bench.ssh.host, bench.ssh.port) == ("localhost", 34003)
+        assert bench.serial == SerialEndpoint("raw", 115200, host="127.0.0.1", port=4002)
+        assert bench.ssh == SshEndpoint("127.0.0.1", 4003, "root")
+        bench.power.on(Deadline(5))
+    assert outlet.on
+    path.write_text(DESK.format(power="ManualPowerDriver: {}").replace("127.0.0.1", "192.168.255.2"))
+    with LabgridBench(path, "desk") as bench:
+        assert bench.ssh.host == "192.168.255.2"
+    assert forwarded == []
+    assert proxymanager.get_url("http://lab:80") == "http://localhost:30080"  # as before, for whoever comes next
 
 
 def test_a_proxy_that_lets_nobody_in_is_the_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,10 +288,10 @@ def test_a_proxy_that_lets_nobody_in_is_the_labs(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("LG_PROXY", "gate")
     monkeypatch.setattr(sshmanager, "request_forward", refuse)
     path = tmp_path / "places.yaml"
-    path.write_text(ENVIRONMENT)
+    path.write_text(ELSEWHERE.format(uart="192.0.2.2", ssh="192.0.2.3"))
     with (
         pytest.raises(LabError, match="through its proxy: failed to connect to gate"),
-        LabgridBench(path, "desk", RackPorts(1, 2, 3)),
+        LabgridBench(path, "desk"),
     ):
         pass
 
