@@ -33,6 +33,7 @@ import grpc
 import yaml
 from labgrid.remote.client import ClientSession, Error, start_session
 from labgrid.remote.generated import labgrid_coordinator_pb2 as messages
+from labgrid.util.proxy import proxymanager
 
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import HvrigError, LabError
@@ -183,6 +184,7 @@ class LabgridServer:
     def _make_places(self, address: str, deadline: Deadline) -> None:
         """What `labgrid-client create`, `add-match` and `set-tags` do, once the exporter's resources are known."""
         try:
+            proxymanager.force_proxy("")  # the lab is this machine's, whatever LG_PROXY says of others
             session = start_session(address)
             try:
                 session.loop.run_until_complete(self._configure(session, deadline))
