@@ -26,7 +26,7 @@ from hvrig.doctor.report import line, remedy_lines, summary
 from hvrig.doctor.result import Checked, Status
 from hvrig.examination import examine
 from hvrig.model.harmless import harmless
-from hvrig.model.progress import Event, PhaseBegan, Step
+from hvrig.model.progress import Asked, Event, PhaseBegan, Step
 from hvrig.model.run import EXIT_INTERRUPTED, RunOptions, split_images
 from hvrig.pipeline import prepare_place
 
@@ -112,6 +112,8 @@ class _Checklist:
             return
         if isinstance(event, Step):
             self._status.update(Text(harmless(event.text, keep_newlines=False)))
+            if isinstance(event, Asked):
+                event.shown()
         elif isinstance(event, PhaseBegan):
             self._status.update(Text(event.phase.value))
 

@@ -46,7 +46,7 @@ from hvrig.model.memory import Range
 from hvrig.model.memory_map import Explanation, MemoryMap
 from hvrig.model.phase import Phase
 from hvrig.model.place import OWN_HVISOR, Place, RackSettings, TftpSettings, UBootSettings
-from hvrig.model.progress import Event, FaultSeen, LayoutChecked, Observer, PhaseBegan, PhaseEnded, Step
+from hvrig.model.progress import Asked, Event, FaultSeen, LayoutChecked, Observer, PhaseBegan, PhaseEnded, Step
 from hvrig.model.protocols import CommandResult, ConsoleTap, TftpStage
 from hvrig.model.run import RunOptions
 from hvrig.own_hvisor import prepare
@@ -265,7 +265,13 @@ class Run:
         return self._bench
 
     def _ask_person(self, request: str) -> None:
-        ask_person(request, Deadline(self.place.deadlines.person_s), lambda text: self._observer(Step(text)))
+        def tell(text: str) -> bool:
+            shown = threading.Event()
+            self._observer(Asked(text, shown.set))
+            self.catch_up()
+            return shown.is_set()
+
+        ask_person(request, Deadline(self.place.deadlines.person_s), tell)
 
     def find_files(self) -> None:
         """Which files are booted, and whether this hypervisor looks for them where they will be loaded.

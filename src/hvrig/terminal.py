@@ -22,6 +22,7 @@ from hvrig.model.harmless import harmless
 from hvrig.model.layout import Look
 from hvrig.model.progress import (
     Abandoned,
+    Asked,
     Event,
     FaultSeen,
     LayoutChecked,
@@ -117,6 +118,8 @@ class Terminal:
             for line in lines:
                 if line is not None:
                     self._print(line, now)
+            if isinstance(event, Asked) and self._console.file.isatty():
+                event.shown()
 
     def _take(self, event: _StatusEvent, now: float) -> _Line | None:
         """Bring the status up to date; the line to print for `event`, if it deserves one."""

@@ -21,7 +21,7 @@ from hvrig.model.evidence import Cause, Outcome, PhaseRecord, Verdict
 from hvrig.model.finding import Finding, Mark, Milestone, Origin
 from hvrig.model.layout import Look
 from hvrig.model.phase import Phase
-from hvrig.model.progress import PhaseEnded
+from hvrig.model.progress import Asked, Event, PhaseEnded
 from hvrig.model.protocols import CommandResult, RunningCommand
 from hvrig.model.run import RunOptions, split_images, split_ladder
 from hvrig.pipeline import (
@@ -378,3 +378,24 @@ def test_a_run_that_is_told_twice_to_end_still_ends_in_order(tmp_path: Path) -> 
         with pytest.raises(KeyboardInterrupt):
             run.close()
     assert left == ["bench"]
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_person_is_asked_at_the_terminal_unless_progress_is_shown_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listens: bool
+) -> None:
+    shown: list[bool] = []
+    monkeypatch.setattr("hvrig.pipeline.ask_person", lambda request, _, tell: shown.append(tell(request)))
+    heard: list[str] = []
+
+    def observer(event: Event) -> None:
+        if listens and isinstance(event, Asked):
+            heard.append(event.text)
+            event.shown()
+
+    with Run(load_place(PLACES, "virtual"), RunOptions(places=PLACES, artifacts=tmp_path), observer) as run:
+        run._ask_person("Switch it OFF")
+        timeline = (run.folder / "timeline.jsonl").read_text()
+    assert shown == [listens]
+    assert heard == ["Switch it OFF"] * listens
+    assert "Switch it OFF" in timeline

@@ -16,6 +16,7 @@ from hvrig.model.memory_map import MemoryMap
 from hvrig.model.phase import Phase
 from hvrig.model.progress import (
     Abandoned,
+    Asked,
     FaultSeen,
     LayoutChecked,
     PhaseBegan,
@@ -195,6 +196,23 @@ def test_live(screen: Screen) -> None:
     assert "  [bold]memory read" in said
     assert "rung 1/4 64M: pass in 4.0 s, locked" in said
     assert said.count("\x1b[?25l") == said.count("\x1b[?25h") == 1
+
+
+def test_whoever_asks_a_person_is_told_that_the_terminal_shows_it(screen: Screen) -> None:
+    shown = threading.Event()
+    with Terminal(screen.console) as observer:
+        observer(Asked("Switch the board OFF", shown.set))
+    assert "Switch the board OFF" in screen.said()
+    assert shown.is_set()
+
+
+def test_what_goes_into_a_file_is_shown_to_nobody() -> None:
+    raw, console = plain()
+    shown = threading.Event()
+    with Terminal(console) as observer:
+        observer(Asked("Switch the board OFF", shown.set))
+    assert b"Switch the board OFF" in raw.getvalue()
+    assert not shown.is_set()
 
 
 def test_the_cursor_comes_back_after_an_interrupt(screen: Screen) -> None:

@@ -9,6 +9,7 @@ import os
 import select
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError
@@ -16,13 +17,14 @@ from hvrig.model.errors import LabError
 TERMINAL = "/dev/tty"
 
 
-def ask_person(request: str, deadline: Deadline, tell: Callable[[str], object], terminal: str = TERMINAL) -> None:
-    """Return when the person has pressed Enter. `tell` shows the request where progress is shown.
+def ask_person(request: str, deadline: Deadline, tell: Callable[[str], bool], terminal: str = TERMINAL) -> None:
+    """Return when the person has pressed Enter. `tell` shows the request where progress is shown, and says whether
+    that is a terminal; the request is written to `terminal` otherwise.
 
     Raises LabError when there is no terminal, hvrig runs in the background, or nobody answers in time.
     """
     try:
-        fd = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
+        fd = os.open(terminal, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError as error:
         raise LabError(
             f"Somebody must do this by hand, and there is no terminal to ask at: {request}.",
@@ -40,9 +42,9 @@ def ask_person(request: str, deadline: Deadline, tell: Callable[[str], object], 
         termios.tcsetattr(fd, termios.TCSAFLUSH, quiet)  # what was typed before is no answer
         try:
             text = f"{request}, then press Enter (within {deadline.seconds:.0f} s)"
-            tell(text)
-            if not os.isatty(1):  # progress goes elsewhere
-                os.write(fd, f"{text}\r\n".encode())
+            if not tell(text):
+                with suppress(BlockingIOError):  # stopped by Ctrl-S
+                    os.write(fd, f"\r\n{text}\r\n".encode())
             while True:
                 ready, _, _ = select.select([fd], [], [], deadline.remaining)
                 if not ready:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hvrig.model.evidence import MemtestRun, RungResult
 from hvrig.model.finding import Alarm, Finding
@@ -32,6 +32,13 @@ class Step:
     """Something worth a line: an image loaded, a command retried, memory read."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Asked(Step):
+    """A person is asked to do something by hand. `shown` is called by whoever has put it on the person's terminal."""
+
+    shown: Callable[[], object] = field(default=lambda: None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,13 @@ def in_terminal(work: Callable[[], None], typed: bytes) -> tuple[int, bytes]:
     return os.waitstatus_to_exitcode(status), said
 
 
+def show(text: str) -> bool:
+    os.write(1, f"{text}\n".encode())
+    return os.isatty(1)
+
+
 def ask(seconds: float = 5.0) -> None:
-    ask_person("Switch the board OFF", Deadline(seconds), lambda text: os.write(1, f"{text}\n".encode()))
+    ask_person("Switch the board OFF", Deadline(seconds), show)
 
 
 def test_enter_is_the_answer_and_is_not_echoed() -> None:
@@ -72,6 +77,17 @@ def test_a_request_is_seen_though_progress_goes_elsewhere() -> None:
     assert b"Switch the board OFF" in said
 
 
+def test_a_request_is_seen_though_nobody_shows_progress_any_more() -> None:
+    """As after the memory gate of pytest -s: stdout is the terminal, and nothing is written there."""
+
+    def unheard() -> None:
+        ask_person("Switch the board OFF", Deadline(5), lambda _: False)
+
+    status, said = in_terminal(unheard, b"\n")
+    assert status == 0
+    assert b"Switch the board OFF, then press Enter (within 5 s)" in said
+
+
 def test_nobody_there_is_the_labs() -> None:
     status, said = in_terminal(lambda: ask(0.2), b"not yet")
     assert status == 3
@@ -80,4 +96,4 @@ def test_nobody_there_is_the_labs() -> None:
 
 def test_no_terminal_is_the_labs() -> None:
     with pytest.raises(LabError, match="no terminal to ask at: Switch it on"):
-        ask_person("Switch it on", Deadline(1), lambda _: None, terminal="/nowhere/tty")
+        ask_person("Switch it on", Deadline(1), lambda _: False, terminal="/nowhere/tty")
