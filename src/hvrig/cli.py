@@ -222,7 +222,8 @@ def places(places: Path) -> None:
             click.echo(f"{name}: cannot be used")
         else:
             board = "virtual board" if place.rack else "board"
-            click.echo(f"{name}: {board}, ladder {', '.join(place.gate.ladder)}")
+            own = f"; {', '.join(place.boards)} with settings of their own" if place.boards else ""
+            click.echo(f"{name}: {board}, ladder {', '.join(place.gate.ladder)}{harmless(own, keep_newlines=False)}")
     for mistake in wrong:
         click.echo(str(mistake), err=True)
     if wrong:

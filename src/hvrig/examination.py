@@ -274,7 +274,8 @@ class _Examination:
     def _files(self) -> Result:
         self._run.find_files()
         if not self._learn:
-            pinned_host_key(self._run.place.ssh.host_key)
+            for place in (self._run.place, *self._run.place.boards.values()):
+                pinned_host_key(place.ssh.host_key)
         return ok(f"{len(self._run.place.images)} images, the SSH key{'' if self._learn else ' and the host key'}")
 
     @property
@@ -418,7 +419,7 @@ class _Examination:
             before = None
         if before == shown:
             return ": the place has it already"
-        where = write_host_key(self._options.places, place.name, place.ssh.host_key, shown.line)
+        where = write_host_key(self._options.places, place.name, place.ssh.host_key, shown.line, self._run.board)
         self._run.place = replace(place, ssh=replace(place.ssh, host_key=shown.line))
         instead = f", in the stead of {before}" if before is not None else ""
         return f": written into {where}{instead}"

@@ -30,7 +30,7 @@ from hvrig.gate.ladder import Ladder
 from hvrig.gate.shell_paramiko import ParamikoShell, connect
 from hvrig.lab.labgrid_bench import LabgridBench
 from hvrig.lab.person import ask_person
-from hvrig.lab.places import load_place, with_rack
+from hvrig.lab.places import load_place, on_every_board, with_rack
 from hvrig.layout.hypervisor import printed_map, with_printed
 from hvrig.layout.inputs import Known, MapInputs, place_only, read_board_file, read_inputs
 from hvrig.layout.live import Answer, BoardAnswers, ask_board, check_live
@@ -97,7 +97,11 @@ class FaultStoppedBoot(Exception):  # noqa: N818 - not an error of hvrig's: the 
 
 def prepare_place(options: RunOptions) -> Place:
     """The checked place with the person's own ladder and files in it. Raises UsageError."""
-    place = with_given(load_place(options.places, options.place), options.images)
+    return on_every_board(load_place(options.places, options.place), lambda place: _with_options(place, options))
+
+
+def _with_options(place: Place, options: RunOptions) -> Place:
+    place = with_given(place, options.images)
     if options.board_rs is not None:
         if not options.board_rs.is_file():
             raise UsageError(f"--board-rs: {options.board_rs} is not there.", "Give platform/ARCH/BOARD/board.rs.")
@@ -178,6 +182,7 @@ class Run:
 
     def __init__(self, place: Place, options: RunOptions, observer: Observer, clock: Clock = time.monotonic) -> None:
         self.place = place
+        self.board = ""  # which one it is, once it is acquired from a coordinator
         self._options = options
         self._observer = observer
         self._clock = clock
@@ -262,7 +267,18 @@ class Run:
             bench.__enter__()
             self._stack.callback(self._leave_bench, bench)
             self._bench = bench
+            self._go_to(bench.board)
         return self._bench
+
+    def _go_to(self, board: str) -> None:
+        """From here on the place is what it is on the board that was acquired."""
+        self.board = board
+        before = self.place
+        self.place = before.on_board(board)
+        if before.boards and board not in before.boards:
+            self._observer(Step(f"board {board} has no settings of its own under boards: the place's are taken"))
+        if (self.place.images, self.place.hypervisor) != (before.images, before.hypervisor):
+            self._check_files()
 
     def _ask_person(self, request: str) -> None:
         def tell(text: str) -> bool:
@@ -283,12 +299,24 @@ class Run:
         if self.place.rack is not None:
             self._images = _rack_images(self.place.rack, lambda text: self._observer(Step(text)))
             self.place = with_rack(self.place, self._images.folder)
-        self.place = find_local_files(self.place)
+        self.place = on_every_board(self.place, find_local_files)
         if self.place.rack is not None and self.place.rack.machine == OWN_HVISOR:
             self._prepare_own_hvisor()
-        elif self.place.hypervisor.board_rs is not None:
-            self._observer(Step(require_load_addresses(self.place, self.place.hypervisor.board_rs)))
+        else:
+            self._require_load_addresses()
         self._files_found = True
+
+    def _require_load_addresses(self) -> None:
+        said: dict[str, None] = {}  # each once: boards have most in common
+
+        def compare(place: Place) -> Place:
+            if place.hypervisor.board_rs is not None:
+                said[require_load_addresses(place, place.hypervisor.board_rs)] = None
+            return place
+
+        on_every_board(self.place, compare)
+        for text in said:
+            self._observer(Step(text))
 
     def _prepare_own_hvisor(self) -> None:
         assert self._images is not None
@@ -348,7 +376,7 @@ class Run:
         assert images is not None, "the files are found before the rack is started"
         tftp = Path(tempfile.mkdtemp(prefix="hvrig-tftp-"))
         self._stack.callback(shutil.rmtree, tftp, ignore_errors=True)
-        self.place = replace(self.place, tftp=TftpSettings(folder=tftp))
+        self.place = on_every_board(self.place, lambda place: replace(place, tftp=TftpSettings(folder=tftp)))
         if rack_settings.labgrid:
             lab = VirtualLab(uboot=images.uboot, tftp=tftp, places=[LAB_PLACE], log=self._store.folder / "rack.log")
             self._stack.callback(lab.stop)
@@ -781,6 +809,7 @@ class Run:
             fault_to_abort_s=self._fault_to_abort_s,
             explanations=self._explain(findings),
             layout=dict(self._layout),
+            board=self.board,
         )
         verdict = judge(evidence, self._versions)
         try:

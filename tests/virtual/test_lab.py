@@ -248,9 +248,10 @@ def test_two_runs_compete_for_one_board_and_a_third_takes_any(lab: Lab) -> None:
     lab.await_event("phase-began", folder="any", phase="u-boot")
     assert sorted(lab.who) == [ONE, TWO]
     third.send_signal(signal.SIGINT)
-    lab.end(third, folder="any")
+    assert lab.end(third, folder="any").verdict["board"] == TWO
     done = lab.end(first, folder="first")
     assert (done.status, done.verdict["outcome"]) == (0, "pass"), done.output
+    assert done.verdict["board"] == ONE
     assert lab.who == []
 
 

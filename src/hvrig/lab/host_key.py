@@ -12,9 +12,10 @@ from hvrig.model.errors import LabError, UsageError
 _KEY_KINDS = ("ssh-", "ecdsa-", "sk-")
 
 
-def write_host_key(places: Path, place: str, setting: str, line: str) -> Path:
+def write_host_key(places: Path, place: str, setting: str, line: str, board: str = "") -> Path:
     """Put `line` (`ssh-ed25519 AAAA...`) in the stead of the key that `place` of the file `places` has; the file.
 
+    board: the place's board that has shown it, which may have a key of its own there.
     setting: the place's `ssh.host_key`, its path complete: the file that it names gets the key; where it is the key
     itself, the places file does, and the rest of that stays as it is. Raises LabError when a file cannot be
     written, UsageError when the places file cannot be changed safely.
@@ -27,7 +28,7 @@ def write_host_key(places: Path, place: str, setting: str, line: str) -> Path:
             raise _unwritten(target, error) from error
         _replace(target, _with_key(old, line))
         return target
-    _write_into_places(places, place, line)
+    _write_into_places(places, place, line, board)
     return places
 
 
@@ -38,8 +39,8 @@ def _with_key(old: str, line: str) -> str:
     return "\n".join([*lines[:at], line, *lines[at + 1 :]]) + "\n"
 
 
-def _write_into_places(places: Path, place: str, line: str) -> None:
-    span = setting_span(places, place, ("ssh", "host_key"))
+def _write_into_places(places: Path, place: str, line: str, board: str) -> None:
+    span = setting_span(places, place, ("ssh", "host_key"), board)
     try:
         with places.open(encoding="utf-8", newline="") as file:
             raw = file.read()
@@ -59,7 +60,7 @@ def _write_into_places(places: Path, place: str, line: str) -> None:
         with trial.open("w", encoding="utf-8", newline=ending) as file:
             file.write(changed)
         # An anchor, or a style of YAML that was not thought of: believe only what reads back.
-        if load_place(trial, place).ssh.host_key != line:
+        if load_place(trial, place).on_board(board).ssh.host_key != line:
             raise by_hand
         trial.chmod(places.stat().st_mode)
         trial.replace(places.resolve())

@@ -70,6 +70,7 @@ class LabgridBench:
         self._ask = ask
         self._stack = ExitStack()
         self._direct = False  # the board is at this machine: LG_PROXY is for others
+        self.board = ""  # the acquired place's name, where a coordinator lends it out
         self._client = ""  # the labgrid-client command for the place, where a coordinator has it
 
     def __enter__(self) -> LabgridBench:
@@ -150,7 +151,7 @@ class LabgridBench:
                 tell=self._tell,
             )
         )
-        remote["name"] = hold.place
+        self.board = remote["name"] = hold.place
         self._client = f"labgrid-client -x {address} -p {hold.place}"
         # As labgrid-client does it; a manager of its own for each bench, since it keeps its first session for ever.
         ResourceManager.instances.pop(RemotePlaceManager, None)

@@ -1,14 +1,14 @@
 """Load a place from a labgrid environment, and report every mistake in it at once.
 
 hvrig's settings stand under `targets.NAME.options.hvrig`. `like: OTHER` takes over what that other place has
-and this one does not say. `${rack}` in a path is the folder of the virtual board's images, known once the
-images are built; other paths are taken from the file's own folder.
+and this one does not say; under `boards: NAME:` stands what is otherwise on board NAME. `${rack}` in a path is the
+folder of the virtual board's images, known once the images are built; other paths are taken from the file's own folder.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
@@ -22,6 +22,9 @@ from hvrig.model.errors import UsageError
 from hvrig.model.place import GIVEN, Place
 
 RACK_FOLDER = "${rack}"
+
+# What a board cannot have for itself: it says which boards there are, or is no board's.
+_NOT_A_BOARDS = ("like", "lab", "rack", "boards")
 
 _PLACE = TypeAdapter(Place)
 
@@ -156,12 +159,12 @@ def load_place(path: Path, name: str) -> Place:
         )
     mistakes: list[_Mistake] = []
     settings = _settings(document, name, mistakes, ())
+    boards = settings.pop("boards", None) or {}
     place: Place | None = None
     if not mistakes:
-        try:
-            place = _PLACE.validate_python({"name": name, **settings})
-        except ValidationError as error:
-            mistakes += [_mistake(document, name, detail) for detail in error.errors(include_url=False)]
+        place = _validated(document, name, settings, mistakes, ())
+    if place is not None:
+        place = replace(place, boards=_boards(document, name, settings, boards, mistakes))
     mistakes += _resource_mistakes(document, name)
     if mistakes or place is None:
         listed = "\n".join(
@@ -173,6 +176,52 @@ def load_place(path: Path, name: str) -> Place:
     return _from_folder(place, path.resolve().parent)
 
 
+def _validated(
+    document: _Document, name: str, settings: Mapping[str, Any], mistakes: list[_Mistake], at: tuple[str, ...]
+) -> Place | None:
+    try:
+        return _PLACE.validate_python({"name": name, **settings})
+    except ValidationError as error:
+        mistakes += [_mistake(document, name, detail, at) for detail in error.errors(include_url=False)]
+        return None
+
+
+def _boards(
+    document: _Document, name: str, settings: Mapping[str, Any], boards: object, mistakes: list[_Mistake]
+) -> dict[str, Place]:
+    """The place as it is on each board under `boards`, whose settings are laid over the place's own."""
+    if not isinstance(boards, dict):
+        line = _line_of(document, name, ("boards",))
+        mistakes.append(_Mistake("options.hvrig.boards", line, "must have the boards' settings by their names"))
+        return {}
+    found: dict[str, Place] = {}
+    for board, given in boards.items():
+        own = {} if given is None else given
+        at = ("boards", str(board))
+        foreign = [key for key in _NOT_A_BOARDS if isinstance(own, dict) and key in own]
+        if foreign or not isinstance(own, dict):
+            text = f"cannot have {' or '.join(foreign)}: that is the place's" if foreign else "must have settings"
+            line = _line_of(document, name, (*at, *foreign[:1]))
+            mistakes.append(_Mistake(".".join(["options.hvrig", *at]), line, text))
+            continue
+        place = _validated(document, name, _overlay(settings, own), mistakes, at)
+        if place is not None:
+            found[str(board)] = place
+    return found
+
+
+def on_every_board(place: Place, change: Callable[[Place], Place]) -> Place:
+    """The place with `change` made to it, and to what it is on each of its boards; a UsageError says on which."""
+    changed = change(place)
+    boards: dict[str, Place] = {}
+    for name, board in place.boards.items():
+        try:
+            boards[name] = change(board)
+        except UsageError as error:
+            raise UsageError(f"Board {name}: {error.message}", error.remedy) from error
+    return replace(changed, boards=boards)
+
+
 def with_rack(place: Place, folder: Path) -> Place:
     """The same place with `${rack}` in its paths replaced by the folder of the virtual board's images."""
     return _map_paths(place, lambda text: text.replace(RACK_FOLDER, str(folder)))
@@ -180,8 +229,12 @@ def with_rack(place: Place, folder: Path) -> Place:
 
 def settings_of(place: Place) -> dict[str, Any]:
     """What stands under `options.hvrig` for a place, complete, without its rack: plain values, for another file."""
-    settings = _PLACE.dump_python(place, mode="json", exclude={"name", "rack"})
-    return {key: _without_none(value) for key, value in settings.items()}
+    dumped = _PLACE.dump_python(place, mode="json", exclude={"name", "rack", "boards"})
+    settings = {key: _without_none(value) for key, value in dumped.items()}
+    boards = {name: settings_of(board) for name, board in place.boards.items()}
+    for board in boards.values():
+        del board["lab"]
+    return {**settings, "boards": boards} if boards else settings
 
 
 def _without_none(value: Any) -> Any:
@@ -225,8 +278,9 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _mistake(document: _Document, name: str, detail: ErrorDetails) -> _Mistake:
-    loc = [part for part in detail["loc"] if part != "name"]
+def _mistake(document: _Document, name: str, detail: ErrorDetails, at: Sequence[str]) -> _Mistake:
+    """at: where the settings stand that pydantic was given, below `options.hvrig`."""
+    loc = [*at, *(part for part in detail["loc"] if part != "name")]
     text = _REMEDIES.get(detail["type"])
     if text is None:
         text = detail["msg"].removeprefix("Value error, ")
@@ -253,13 +307,15 @@ def _keys_of(document: _Document, name: str, loc: Sequence[str | int]) -> tuple[
     return (*keys, *loc)
 
 
-def setting_span(path: Path, name: str, loc: Sequence[str]) -> tuple[int, int] | None:
+def setting_span(path: Path, name: str, loc: Sequence[str], board: str = "") -> tuple[int, int] | None:
     """Where the value of a setting of place `name` stands in the file, as characters of its text, quotes included.
 
-    In the place itself, else in the one that it is like; None where it stands in neither. Raises UsageError.
+    Among the board's own settings, else in the place itself, else in the one that it is like; None where it stands in
+    none. Raises UsageError.
     """
     document = _Document(path)
-    return document.span(_keys_of(document, name, loc))
+    own = document.span(_keys_of(document, name, ("boards", board, *loc))) if board else None
+    return own or document.span(_keys_of(document, name, loc))
 
 
 def _resource_mistakes(document: _Document, name: str) -> list[_Mistake]:
@@ -309,6 +365,7 @@ def _map_paths(place: Place, change: Any) -> Place:
     built = place.hypervisor
     return replace(
         place,
+        boards={name: _map_paths(board, change) for name, board in place.boards.items()},
         hypervisor=replace(
             built, elf=changed(built.elf), board_rs=changed(built.board_rs), consts_rs=changed(built.consts_rs)
         ),

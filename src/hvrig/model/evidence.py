@@ -148,6 +148,7 @@ class Problem:
 class Evidence:
     """All that a run has seen. `judge` turns it into a Verdict; nothing else decides.
 
+    board: the name under which labgrid's coordinator lends out the board that it was; empty where none does.
     explanations: what the faults' addresses mean, by the finding's offset, where the memory map told.
     layout: what the checks of the memory layout came to, as far as they were made.
     """
@@ -164,6 +165,12 @@ class Evidence:
     fault_to_abort_s: float | None = None
     explanations: Mapping[int, Explanation] = field(default_factory=dict)
     layout: Mapping[Look, LayoutReport] = field(default_factory=dict)
+    board: str = ""
+
+    @property
+    def where(self) -> str:
+        """The place, and which board it was where the place does not say."""
+        return f"{self.place} ({self.board})" if self.board not in ("", self.place) else self.place
 
 
 @dataclass(frozen=True)

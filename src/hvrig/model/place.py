@@ -420,6 +420,8 @@ class Place:
     """A board in a lab, by name: what labgrid gives is under the target, the rest is here.
 
     tftp: None where hvrig does not serve the images itself: they lie on the server, or on the board's card, already.
+    boards: what the place is on one of several boards, by the name under which labgrid's coordinator lends it out, for
+    those that have settings of their own; those have no `boards`.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
@@ -436,6 +438,7 @@ class Place:
     rack: RackSettings | None = None
     tftp: TftpSettings | None = None
     zones: ZoneSettings = field(default_factory=ZoneSettings)
+    boards: Mapping[str, Place] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(
@@ -450,6 +453,10 @@ class Place:
                 ),
             ]
         )
+
+    def on_board(self, board: str) -> Place:
+        """What the place is on the board of that name: itself, where that has no settings of its own."""
+        return self.boards.get(board, self)
 
     @property
     def zone0_cpus(self) -> frozenset[int]:

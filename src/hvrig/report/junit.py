@@ -32,6 +32,7 @@ def to_junit(verdict: Verdict, started: datetime) -> str:
     suite = TestSuite(SUITE)
     suite.timestamp = f"{started.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
     suite.add_property("place", harmless(evidence.place, keep_newlines=False))
+    suite.add_property("board", harmless(evidence.board, keep_newlines=False))
     suite.add_property("outcome", verdict.outcome.value)
     suite.add_property("cause", verdict.cause.value if verdict.cause else "")
     for name, version in verdict.versions.items():

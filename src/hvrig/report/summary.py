@@ -63,7 +63,7 @@ def to_annotations(verdict: Verdict) -> list[str]:
     for fault in _faults_of(evidence):
         said = evidence.explanations.get(fault.offset)
         text = fault_line(fault) + (f"\n{said}" if said else "")
-        errors.append(workflow_command("error", {"title": f"{fault.kind} on {evidence.place}"}, text))
+        errors.append(workflow_command("error", {"title": f"{fault.kind} on {evidence.where}"}, text))
     static = evidence.layout.get(Look.STATIC)
     warnings = [
         workflow_command(
@@ -78,7 +78,7 @@ def to_annotations(verdict: Verdict) -> list[str]:
 
 def _title(verdict: Verdict) -> str:
     cause = f", {verdict.cause.value}" if verdict.cause else ""
-    return f"{verdict.outcome.value}{cause}: memory gate on {verdict.evidence.place}"
+    return f"{verdict.outcome.value}{cause}: memory gate on {verdict.evidence.where}"
 
 
 def _head(verdict: Verdict) -> Iterator[list[str]]:

@@ -102,7 +102,7 @@ def _head(verdict: Verdict) -> Iterator[str]:
     yield f"outcome: {verdict.outcome.value}"
     if verdict.cause:
         yield f"cause:   {verdict.cause.value}"
-    yield f"place:   {verdict.evidence.place}"
+    yield f"place:   {harmless(verdict.evidence.where, keep_newlines=False)}"
     if verdict.phase:
         yield f"phase:   {verdict.phase.value}"
 

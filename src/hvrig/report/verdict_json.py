@@ -31,6 +31,7 @@ def to_json(verdict: Verdict, started: datetime) -> dict[str, object]:
     tree: dict[str, object] = {
         "schema": SCHEMA,
         "place": evidence.place,
+        "board": evidence.board or None,
         "started": f"{started.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "t0_monotonic": None if t0 is None else round(t0, _MICROSECOND_DIGITS),
         "outcome": verdict.outcome.value,

@@ -44,6 +44,17 @@ def test_a_key_in_the_places_file_is_changed_where_it_stands(tmp_path: Path, pla
     assert [path.name for path in tmp_path.iterdir()] == ["places.yaml"]
 
 
+def test_the_key_of_one_of_several_boards_is_changed_where_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "places.yaml"
+    own = 'like: base, boards: {x1: {}, x2: {ssh: {host_key: "ssh-ed25519 BBBB"}}}'
+    text = PLACES.replace("like: base", own)
+    file.write_text(text)
+    write_host_key(file, "desk", "ssh-ed25519 BBBB", KEY, "x2")
+    assert file.read_text() == text.replace('"ssh-ed25519 BBBB"', KEY)
+    write_host_key(file, "desk", "ssh-ed25519 AAAA...", KEY, "x1")
+    assert load_place(file, "base").ssh.host_key == KEY
+
+
 def test_a_file_that_cannot_be_written_is_the_labs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LabError, match="cannot be written"):

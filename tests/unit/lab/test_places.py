@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
-from hvrig.lab.places import load_place, place_names, with_rack
+from hvrig.lab.places import load_place, on_every_board, place_names, settings_of, with_rack
 from hvrig.model.errors import UsageError
 from hvrig.model.memory import Range
+from hvrig.model.place import Place
 
 REPOSITORY = Path(__file__).parents[3]
 PLACES = REPOSITORY / "lab" / "places.yaml"
@@ -247,3 +250,72 @@ def test_the_hypervisors_sources_are_found_as_images_are(write: Write, tmp_path:
     assert place.hypervisor.elf == tmp_path / "hvisor"
     assert place.hypervisor.board_rs == Path("/cache/set/board.rs")
     assert place.hypervisor.consts_rs is None
+
+
+ANY = """\
+  any:
+    resources: [RemotePlace: {name: +}]
+    options:
+      hvrig:
+        like: desk
+        lab: {tags: {board: x3300}}
+        boards:
+          x1:
+          x2:
+            ssh: {host_key: x2.pub}
+            uboot: {setup: [setenv ipaddr 10.0.0.2]}
+            images:
+              zone0: {path: x2.dtb}
+"""
+
+
+def test_a_boards_own_settings_are_laid_over_the_places(write: Write, tmp_path: Path) -> None:
+    place = load_place(write(BOARD + ANY), "any")
+    assert set(place.boards) == {"x1", "x2"}
+    assert place.on_board("x1") == replace(place, boards={})
+    assert place.on_board("x9") is place
+    board = place.on_board("x2")
+    assert (board.name, board.lab, board.boards) == ("any", place.lab, {})
+    assert board.ssh == replace(place.ssh, host_key=str(tmp_path / "x2.pub"))
+    assert board.uboot == replace(place.uboot, setup=("setenv ipaddr 10.0.0.2",))
+    assert board.images == {**place.images, "zone0": replace(place.images["zone0"], path=tmp_path / "x2.dtb")}
+
+
+def test_boards_are_inherited_and_written_into_another_file(write: Write, tmp_path: Path) -> None:
+    own = "like: any, boards: {x1: {gate: {loops: 2}}}"
+    heir = f"  heir: {{resources: [RemotePlace: {{name: +}}], options: {{hvrig: {{{own}}}}}}}\n"
+    place = load_place(write(BOARD + ANY + heir), "heir")
+    assert [place.boards[name].gate.loops for name in ("x1", "x2")] == [2, 1]
+    tree = {
+        "targets": {"heir": {"resources": [{"RemotePlace": {"name": "+"}}], "options": {"hvrig": settings_of(place)}}}
+    }
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(yaml.safe_dump(tree))
+    assert load_place(copy, "heir") == place
+
+
+def test_what_is_wrong_on_a_board_is_reported_with_the_place(write: Write) -> None:
+    text = ANY.replace("x2.pub", "x2.pub, hostkey: x").replace("setenv ipaddr 10.0.0.2", '"two\\nlines"')
+    said = refusal(write(BOARD + text + "          x3: {lab: {tags: {}}}\n          x4: 7\n"), "any")
+    assert "4 mistakes" in said
+    assert "places.yaml:34: place any: options.hvrig.boards.x2.ssh.hostkey: is not a setting of hvrig" in said
+    assert "places.yaml:35: place any: options.hvrig.boards.x2.uboot: commands must be one line" in said
+    assert "options.hvrig.boards.x3: cannot have lab: that is the place's" in said
+    assert "options.hvrig.boards.x4: must have settings" in said
+    assert "boards: must have the boards' settings" in refusal(
+        write(BOARD + ANY.split("boards:")[0] + "boards: [x1]\n"), "any"
+    )
+
+
+def test_a_change_is_made_on_every_board_and_a_mistake_says_on_which(write: Write) -> None:
+    place = load_place(write(BOARD + ANY), "any")
+    changed = on_every_board(place, lambda each: replace(each, gate=replace(each.gate, loops=3)))
+    assert [each.gate.loops for each in (changed, *changed.boards.values())] == [3, 3, 3]
+
+    def refuse(each: Place) -> Place:
+        if each.uboot.setup:
+            raise UsageError("No such file.", "Build it.")
+        return each
+
+    with pytest.raises(UsageError, match=r"Board x2: No such file"):
+        on_every_board(place, refuse)

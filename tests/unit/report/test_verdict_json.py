@@ -13,6 +13,10 @@ from hvrig.model.evidence import Cause, Evidence, Gap, Outcome, Problem, Verdict
 from hvrig.model.finding import Origin
 from hvrig.model.layout import Rule
 from hvrig.model.phase import Phase
+from hvrig.report.junit import to_junit
+from hvrig.report.markdown import as_text
+from hvrig.report.summary import to_short_summary
+from hvrig.report.text import to_text
 from hvrig.report.verdict_json import to_json, to_json_text
 
 SCHEMA: dict[str, Any] = json.loads(files("hvrig.report").joinpath("verdict.schema.json").read_text())
@@ -46,6 +50,16 @@ def closed(schema: Any) -> Any:
     if "required" in tight and isinstance(tight["required"], list):
         tight["additionalProperties"] = False
     return tight
+
+
+def test_which_board_it_was(passed: Verdict, started: datetime) -> None:
+    assert to_json(passed, started)["board"] is None
+    on_board = replace(passed, evidence=replace(passed.evidence, place="any", board="x3300-2\x1b[1m"))
+    assert to_json(on_board, started)["board"] == "x3300-2"
+    assert '<property name="board" value="x3300-2"' in to_junit(on_board, started)
+    assert "place:   any (x3300-2)" in to_text(on_board, Path("artifacts/x"))
+    assert as_text("memory gate on any (x3300-2)") in to_short_summary(on_board)
+    assert replace(on_board.evidence, board="any").where == replace(on_board.evidence, board="").where == "any"
 
 
 def test_what_a_consumer_reads(failed: Verdict, started: datetime) -> None:
