@@ -263,6 +263,8 @@ class Run:
                 acquisition=Acquisition(coordinator, self.place.lab.tags, self._options.wait_s),
                 tell=lambda text: self._observer(Step(text)),
                 ask=self._ask_person,
+                uart=self.place.uart.resource,
+                service=self.place.ssh.resource,
             )
             bench.__enter__()
             self._stack.callback(self._leave_bench, bench)

@@ -14,6 +14,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 SECTIONS = {
     "images": place.Image,
     "uboot": place.UBootSettings,
+    "uart": place.UartSettings,
     "hypervisor": place.HypervisorSettings,
     "root_linux": place.RootLinuxSettings,
     "ssh": place.SshSettings,

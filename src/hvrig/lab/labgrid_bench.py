@@ -37,6 +37,8 @@ from hvrig.model.place import TftpSettings
 
 DEFAULT_COORDINATOR = "127.0.0.1:20408"  # labgrid's own
 
+_SERIAL_PORTS = (NetworkSerialPort, SerialPort)
+
 _PROXY_ERRORS = (ExecutionError, SubprocessError, OSError)  # of labgrid's ssh, whose time-out is its own: 30 s
 
 
@@ -45,7 +47,8 @@ class LabgridBench:
 
     `rack_ports` are filled in where the environment has port 0. A RemotePlace is acquired from its coordinator as
     `acquisition` says, and given back at the end; `tell` gets lines about that for a person. `ask` has a person do what
-    is done by hand, and returns when it is done. Raises UsageError for an
+    is done by hand, and returns when it is done. uart, service: the names of the serial port and of the NetworkService,
+    where the target has several. Raises UsageError for an
     environment that labgrid does not take, LabError for a resource that is not there or a place that cannot be had;
     leaving raises LabError when the place cannot be given back.
     """
@@ -60,6 +63,8 @@ class LabgridBench:
         tell: Callable[[str], None] = lambda _: None,
         locks: Path | None = None,
         ask: Callable[[str], None] | None = None,
+        uart: str = "",
+        service: str = "",
     ) -> None:
         self._places = places
         self._name = name
@@ -68,6 +73,8 @@ class LabgridBench:
         self._tell = tell
         self._locks = locks
         self._ask = ask
+        self._uart = uart
+        self._service = service
         self._stack = ExitStack()
         self._direct = False  # the board is at this machine: LG_PROXY is for others
         self.board = ""  # the acquired place's name, where a coordinator lends it out
@@ -91,10 +98,10 @@ class LabgridBench:
                 stack.callback(proxymanager.force_proxy, os.environ.get("LG_PROXY", ""))
             self._acquire(environment, stack)
             target = environment.get_target(self._name)
-            self._serial_resource = _serial_resource(target)
+            self._serial_resource = self._the_one(target, _SERIAL_PORTS, "serial port", self._uart, "uart.resource")
             self.serial = self._serial_endpoint(self._serial_resource)
             self._stable_device = stable_name(self.serial.device)
-            service = target.get_resource(NetworkService)
+            service = self._the_one(target, (NetworkService,), "NetworkService", self._service, "ssh.resource")
             self.ssh = SshEndpoint(*self._reachable(service, service.address, service.port), service.username)
             self.power = LabgridPower(target, self._name, self._ask, client=self._client)
             self.tftp: TftpSettings | RemoteTftp | None = local_tftp(target) or remote_tftp(target)
@@ -165,7 +172,26 @@ class LabgridBench:
         if _remote_place(target) is not None:
             return False
         uarts = [(kind, arguments) for kind, arguments in _resources(target) if kind.endswith("SerialPort")]
+        uarts = [(kind, given) for kind, given in uarts if self._uart in ("", given.get("name"))]
         return any(kind != "NetworkSerialPort" or _is_loopback(str(given.get("host"))) for kind, given in uarts)
+
+    def _the_one(self, target: Target, kinds: tuple[Any, ...], what: str, name: str, setting: str) -> Any:
+        """The resource of one of `kinds`, once it is there: the one called `name`, else the only one, or `default`."""
+        there = [resource for resource in target.resources if isinstance(resource, kinds)]
+        found = [resource for resource in there if name in ("", resource.name)]
+        if len(found) > 1:
+            found = [resource for resource in there if resource.name == "default"]  # as labgrid has it
+        if there and len(found) != 1:
+            candidates = ", ".join(f"{type(each).__name__} {each.name or 'without a name'}" for each in there)
+            raise UsageError(
+                f"Place {self._name} has {f'no {what} {name!r}' if name else f'more than one {what}'}: {candidates}.",
+                f"Say which under options.hvrig: {setting.replace('.', ': {')}: NAME}}. A name stands among the "
+                "resource's arguments (name: NAME), or is given by labgrid-client add-named-match.",
+            )
+        if not found:
+            raise NoResourceFoundError(f"there is no {what}")
+        target.await_resources(found)
+        return found[0]
 
     def _serial_endpoint(self, resource: Any) -> SerialEndpoint:
         if not isinstance(resource, NetworkSerialPort):
@@ -216,13 +242,6 @@ class LabgridBench:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-
-
-def _serial_resource(target: Target) -> Any:
-    for resource in target.resources:
-        if isinstance(resource, NetworkSerialPort):
-            return target.get_resource(NetworkSerialPort, name=resource.name)
-    return target.get_resource(SerialPort)
 
 
 def stable_name(device: str, folder: Path = Path("/dev/serial")) -> str:

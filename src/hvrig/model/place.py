@@ -224,9 +224,22 @@ class RootLinuxSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UartSettings:
+    """Which of the target's serial ports is the hypervisor's UART.
+
+    resource: its name among labgrid's resources; empty where there is one serial port.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    resource: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SshSettings:
     """How root-linux is reached over SSH; host, port and user come from the target's NetworkService.
 
+    resource: that NetworkService's name; empty where there is one.
     key: the private key. host_key: the board's public host key, `ssh-ed25519 AAAA...`, or a file that holds it.
     """
 
@@ -235,6 +248,7 @@ class SshSettings:
     key: Path
     host_key: str
     keepalive_s: float = 5.0
+    resource: str = ""
 
     def __post_init__(self) -> None:
         _require(
@@ -430,6 +444,7 @@ class Place:
     images: Mapping[str, Image]
     uboot: UBootSettings
     ssh: SshSettings
+    uart: UartSettings = field(default_factory=UartSettings)
     hypervisor: HypervisorSettings = field(default_factory=HypervisorSettings)
     root_linux: RootLinuxSettings = field(default_factory=RootLinuxSettings)
     gate: GateSettings = field(default_factory=GateSettings)

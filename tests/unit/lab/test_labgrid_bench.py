@@ -171,6 +171,55 @@ def test_a_local_port_that_was_lost_is_looked_for_under_its_stable_name(tmp_path
         assert bench.serial_again() == bench.serial
 
 
+SEVERAL = """\
+targets:
+  desk:
+    resources:
+      - RawSerialPort: {name: zone1, port: /dev/zero, speed: 115200}
+      - NetworkSerialPort: {name: hypervisor, host: 192.0.2.2, port: 4002, protocol: raw}
+      - NetworkService: {name: wired, address: 192.0.2.3, username: root}
+      - NetworkService: {name: wireless, address: 192.0.2.4, username: root}
+    drivers:
+      - ManualPowerDriver: {}
+"""
+
+
+def test_a_resource_is_chosen_by_its_name_where_there_are_several(tmp_path: Path) -> None:
+    path = tmp_path / "places.yaml"
+    path.write_text(SEVERAL)
+    with LabgridBench(path, "desk", uart="hypervisor", service="wireless") as bench:
+        assert bench.serial == SerialEndpoint("raw", 115200, host="192.0.2.2", port=4002)
+        assert bench.ssh.host == "192.0.2.4"
+    path.write_text(SEVERAL.replace("zone1", "default").replace("wired", "default"))
+    with LabgridBench(path, "desk") as bench:
+        assert bench.serial.device == "/dev/zero"
+        assert bench.ssh.host == "192.0.2.3"
+
+
+@pytest.mark.parametrize(
+    ("uart", "service", "said", "remedy"),
+    [
+        (
+            "",
+            "wired",
+            "more than one serial port: RawSerialPort zone1, NetworkSerialPort hypervisor.",
+            "uart: {resource: NAME}",
+        ),
+        ("zone2", "wired", "no serial port 'zone2': RawSerialPort zone1, NetworkSerialPort hypervisor.", "uart"),
+        ("zone1", "", "more than one NetworkService: NetworkService wired, NetworkService wireless.", "ssh: {resource"),
+    ],
+)
+def test_which_of_several_resources_is_never_guessed(
+    tmp_path: Path, uart: str, service: str, said: str, remedy: str
+) -> None:
+    path = tmp_path / "places.yaml"
+    path.write_text(SEVERAL)
+    with pytest.raises(UsageError) as refused, LabgridBench(path, "desk", uart=uart, service=service):
+        pass
+    assert said in refused.value.message
+    assert remedy in refused.value.remedy
+
+
 class Entry:
     """A resource as the coordinator tells of it."""
 
