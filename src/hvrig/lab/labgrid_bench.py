@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,8 +17,9 @@ from types import TracebackType
 from typing import Any
 
 from labgrid import Environment, Target
+from labgrid.binding import BindingError
 from labgrid.driver.exception import ExecutionError
-from labgrid.exceptions import InvalidConfigError, NoDriverFoundError, NoResourceFoundError
+from labgrid.exceptions import InvalidConfigError, NoDriverFoundError, NoResourceFoundError, NoSupplierFoundError
 from labgrid.remote.client import Error as LabgridClientError
 from labgrid.resource import NetworkService
 from labgrid.resource.base import SerialPort
@@ -36,6 +38,8 @@ from hvrig.model.errors import LabError, UsageError
 from hvrig.model.place import TftpSettings
 
 DEFAULT_COORDINATOR = "127.0.0.1:20408"  # labgrid's own
+
+_TARGET = re.compile(r" in Target\(.*?\)\)")  # labgrid puts the whole of it into its messages
 
 _SERIAL_PORTS = (NetworkSerialPort, SerialPort)
 
@@ -105,14 +109,8 @@ class LabgridBench:
             self.ssh = SshEndpoint(*self._reachable(service, service.address, service.port), service.username)
             self.power = LabgridPower(target, self._name, self._ask, client=self._client)
             self.tftp: TftpSettings | RemoteTftp | None = local_tftp(target) or remote_tftp(target)
-        except NoResourceFoundError as error:
-            away = ", ".join(sorted(type(resource).__name__ for resource in getattr(error, "filter", None) or ()))
-            raise LabError(
-                f"The {away} of place {self._name} is not there."
-                if away
-                else f"labgrid has no such resource for place {self._name}: {error}.",
-                "Does the exporter run, and is the adapter plugged in? See labgrid-client resources.",
-            ) from error
+        except NoSupplierFoundError as error:
+            raise self._no_supplier(error) from error
         except LabgridClientError as error:
             raise LabError(
                 f"labgrid cannot give place {self._name}: {' '.join(error.args)}.",
@@ -124,20 +122,37 @@ class LabgridBench:
                 "Can this user log in there without a password (ssh PROXY)? The proxy is the exporter's machine, or "
                 "what LG_PROXY names.",
             ) from error
-        except NoDriverFoundError as error:
-            raise UsageError(
-                f"Place {self._name} has no power driver: {error}.",
-                f"Add one to its drivers in {self._places}, such as NetworkPowerDriver: {{}}.",
-            ) from error
         except ImportError as error:
             raise UsageError(
                 f"labgrid cannot use place {self._name} of {self._places}: {what_is_missing(error)}.", remedy_for(error)
             ) from error
-        except (InvalidConfigError, TypeError, ValueError, KeyError) as error:
+        except (BindingError, InvalidConfigError, TypeError, ValueError, KeyError) as error:
             raise UsageError(
                 f"labgrid cannot use place {self._name} of {self._places}: {error}.",
                 "Mend its resources and drivers; labgrid's documentation lists their arguments.",
             ) from error
+
+    def _no_supplier(self, error: NoSupplierFoundError) -> LabError | UsageError:
+        """What a resource or a driver that labgrid does not find means: for the lab, or for who wrote the file."""
+        away = ", ".join(sorted(type(resource).__name__ for resource in error.filter or ()))
+        said = _TARGET.sub("", error.msg).partition(" (errors: ")[0]
+        if away or (self._client and isinstance(error, NoResourceFoundError) and "multiple" not in said):
+            return LabError(
+                f"The {away} of place {self._name} is not there." if away else f"Place {self._name}: {said}.",
+                "Does the exporter run, and is the adapter plugged in? See labgrid-client resources."
+                if self._client
+                else "Is it plugged in? labgrid-suggest, in hvrig's .venv, lists what labgrid finds here.",
+            )
+        if isinstance(error, NoDriverFoundError) and not said.startswith("binding"):
+            return UsageError(
+                f"Place {self._name} has no power driver: {said}.",
+                f"Add one to its drivers in {self._places}, such as NetworkPowerDriver: {{}}.",
+            )
+        return UsageError(
+            f"Place {self._name} of {self._places}: {said}.",
+            "A driver works on one resource, or on another driver: add it; where there are several, name the one under "
+            "the driver's bindings, such as NetworkPowerDriver: {bindings: {port: NAME}}.",
+        )
 
     def _acquire(self, environment: Environment, stack: ExitStack) -> None:
         """Hold the target's RemotePlace, if it has one, and have labgrid take its resources from there."""

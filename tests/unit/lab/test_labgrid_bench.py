@@ -220,6 +220,38 @@ def test_which_of_several_resources_is_never_guessed(
     assert remedy in refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("drivers", "said", "remedy"),
+    [
+        ("NetworkPowerDriver: {}", "binding NetworkPowerDriver failed: no NetworkPowerPort resource found.", "add it"),
+        ("SiSPMPowerDriver: {}", "binding SiSPMPowerDriver failed: no supplier matching", "add it"),
+        ("DigitalOutputPowerDriver: {}", "no DigitalOutputProtocol driver found.", "another driver: add it"),
+        ("ManualPowerDriver: {bindings: {port: x}}", "unexpected bindings", "Mend its resources and drivers"),
+        ("SerialDriver: {}", "has no power driver", "NetworkPowerDriver"),
+    ],
+)
+def test_a_driver_that_lacks_something_in_the_file_is_the_files_mistake(
+    tmp_path: Path, drivers: str, said: str, remedy: str
+) -> None:
+    path = tmp_path / "places.yaml"
+    path.write_text(DESK.format(power=drivers))
+    with pytest.raises(UsageError) as refused, LabgridBench(path, "desk"):
+        pass
+    assert said in refused.value.message
+    assert remedy in refused.value.remedy
+
+
+def test_two_outlets_and_a_driver_that_names_neither(tmp_path: Path) -> None:
+    path = tmp_path / "places.yaml"
+    ports = "".join(
+        f"      - NetworkPowerPort: {{name: {name}, model: rest, host: h, index: '1'}}\n" for name in ("a", "b")
+    )
+    path.write_text(DESK.format(power="NetworkPowerDriver: {}").replace("    drivers", f"{ports}    drivers"))
+    with pytest.raises(UsageError, match="multiple resources matching NetworkPowerPort") as refused:
+        LabgridBench(path, "desk").__enter__()
+    assert "bindings" in refused.value.remedy
+
+
 class Entry:
     """A resource as the coordinator tells of it."""
 
