@@ -51,12 +51,14 @@ class Proof(enum.Enum):
     kind's does, or fields follow. FIELDS: nothing is left of one, and somebody's notes have a fault's words, too.
     LATER_FIELDS: they were typed, or what stands before them is what a tool puts before lines of a file; it would stand
     before the lines that follow, too, so that the fields must each have a later line for themselves.
+    NEVER: it is a structure in a log line that tells no fault, kept open for its lines.
     """
 
     NONE = "none"
     OPENER = "opener"
     FIELDS = "fields"
     LATER_FIELDS = "later fields"
+    NEVER = "never"
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,17 @@ class Report:
     def proven(self) -> bool:
         """Whether it is believed."""
         proven = self._proof is Proof.NONE or len(self._taken) >= self.kind.proof
-        return proven and not self.presumed
+        return proven and not (self.presumed or self.mute)
 
     @property
     def doubted(self) -> bool:
         """Whether its first line may be one that somebody typed or a tool shows, and its fields have not come yet."""
-        return not self.presumed and not self.proven
+        return not (self.presumed or self.mute) and not self.proven
+
+    @property
+    def mute(self) -> bool:
+        """Whether it is of a log line that tells no fault."""
+        return self._proof is Proof.NEVER
 
     @property
     def complete(self) -> bool:
@@ -279,7 +286,7 @@ class Report:
         proved_by, opener = self.kind.proved_by, self.kind.opener
         if self._proof is Proof.OPENER and opener is not None and not self.lines and _compiled(opener).search(line):
             return True
-        if self._proof is Proof.LATER_FIELDS or proved_by is None:
+        if self._proof in (Proof.LATER_FIELDS, Proof.NEVER) or proved_by is None:
             return False
         return _compiled(proved_by).search(line) is not None
 

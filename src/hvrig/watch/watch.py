@@ -91,6 +91,16 @@ _FAULT_PREFIX = re.compile(
 )
 _FACT_PREFIX = re.compile(rb"\[INFO {1,3}(?P<cpu>\d{1,3})\]|" + _STAMP + rb" INFO {1,2}CPU(?P<CPU>\d{1,3})")
 _COMPLAINS_PREFIX = re.compile(_COMPLAINT + rb" \Z")
+# A log line's head at a level at which no fault is told: a structure behind it is that line's.
+_CALM_HEAD = re.compile(
+    rb"(?:\[(?:INFO|DEBUG|TRACE) {1,3}(?P<cpu>\d{1,3})\]|"
+    + _STAMP
+    + rb" (?:INFO|DEBUG|TRACE) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:) \([A-Za-z_][\w:]{0,80}:\d{1,6}\) "
+)
+# So it goes on with a structure; no fault does.
+_NAMED = re.compile(rb"\w{1,40}(?: =|:) \Z")
+# What is left of the words that stand before a structure of a fault, so much of them at least.
+_LEFT_OF_WORDS = 3
 _HEAD_REMAINS = re.compile(catalogue.HEAD_REMAINS)
 _SHOWN = re.compile(catalogue.SHOWN)
 _STAMPED = re.compile(_STAMP)
@@ -148,6 +158,14 @@ class _Head:
     cpu: int | None
     found: bool = False
     whole: bool = True
+
+
+@dataclass(frozen=True)
+class _CalmHead:
+    """The head of a log line that tells no fault: where it begins in the line of the words, and the CPU it names."""
+
+    start: int
+    cpu: int | None
 
 
 @dataclass(frozen=True)
@@ -273,6 +291,11 @@ class Watch:
     def _first_words(self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent]) -> None:
         """Words that begin a report, whose line begins at `begin` of `line`; or that belong to one that is open."""
         words = _TABLE[hit.index][0]
+        calm = _calm_head(words, kind, line)
+        if calm is not None:
+            lead = self._base + hit.start - len(line.text) + calm.start
+            self._begin_report(kind, hit.index, lead, calm.cpu, t, events, proof=Proof.NEVER)
+            return
         head = self._head_of(hit, kind, line, begin)
         told = kind.origin is Origin.HYPERVISOR and not (words.alone or head.found) and _is_told(line)
         shown = _is_shown(line, head.lead - (self._base + hit.start - len(line.text)))
@@ -361,6 +384,9 @@ class Watch:
             if _logged_by(text) is kind and b"(hvisor::" not in text:
                 suspect.report = self._begin_report(kind, -1, suspect.lead, suspect.cpu, t, events, presumed=True)
         if self._knows(hit.index, kind, start, t, events):
+            return
+        if _in_calm_structure(kind, line):
+            self._begin_report(kind, hit.index, start, None, t, events, proof=Proof.NEVER).limit(_LINES_AFTER)
             return
         woven = any(each.proven for each in self._near(kind, start))
         headless = not (woven or words.alone) and self._spoken_for(hit, line) is Proof.FIELDS
@@ -640,7 +666,7 @@ class Watch:
         if claims:
             owner, name = claims[0][0], claims[0][1].field
             for other, wanted in claims[1:]:
-                if other.kind is owner.kind and wanted.field == name and not other.hurried:
+                if other.kind is owner.kind and wanted.field == name and not (other.hurried or other.mute):
                     owner.share(name, other)
                     break
             for other in self._open[self._open.index(owner) + 1 :]:
@@ -766,3 +792,32 @@ def _has_head_above(line: _Line) -> bool:
     start = line.above.rfind(b"\n", 0, heads[-1].start()) + 1
     before = line.above[start : heads[-1].start()]
     return _SHOWN.match(before) is None and _SAYS.search(line.above, start) is None
+
+
+def _calm_head(words: Words, kind: Kind, line: _Line) -> _CalmHead | None:
+    """The head of the log line that tells no fault and that a structure's words belong to, or None.
+
+    Where anything of a fault's head or first words stands between, they may be the fault's.
+    """
+    if not words.second or kind.origin is not Origin.HYPERVISOR:
+        return None
+    text = _still(line.text)
+    if text.endswith(_LEFT_OF_WORDS[kind.name]) or kind.words[0].literal in text:
+        return None
+    heads = list(_CALM_HEAD.finditer(text)) if b"(" in text else []
+    named = _NAMED.search(text, max(0, len(text) - _NAME_BYTES))
+    if heads and (named or not _LEVEL.search(text)):
+        return _CalmHead(len(line.text) - len(text[heads[-1].start() :]), _cpu_of(heads[-1]))
+    above = list(_CALM_HEAD.finditer(line.above)) if named and not heads else []
+    return _CalmHead(0, _cpu_of(above[-1])) if above else None
+
+
+def _in_calm_structure(kind: Kind, line: _Line) -> bool:
+    """Whether a line is of a structure in a log line that tells no fault, whose words came torn."""
+    above = SPIN.sub(b"", line.above)
+    heads = list(_CALM_HEAD.finditer(above)) if kind.origin is Origin.HYPERVISOR else []
+    if not heads:
+        return False
+    opened, _, since = above[heads[-1].end() :].partition(b"\n")
+    structure = opened.rstrip().endswith(b"{") or any(b"= " + each.literal[:1] in opened for each in kind.words)
+    return structure and not (kind.words[0].literal in opened or _LEVEL.search(opened) or b"hvisor" in since)

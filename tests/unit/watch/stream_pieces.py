@@ -15,6 +15,8 @@ HEADS = [
     b"[    1.000000] ",
     b"[    1.000000][    T1] ",
     b"<0>[    1.000000] ",
+    b"[TRACE 1] (hvisor::device::irqchip::gicv3::vgic:40) gicd mmio = ",
+    b"[   12.345678] DEBUG CPU2 hvisor: (hvisor::arch::aarch64::trap:240) handle_dabt: ",
 ]
 REPORTS = [
     b"Zone 0 unhandled mmio fault MMIOAccess {\r\n    address: 0x10,\r\n    size: 0x1,\r\n    is_write: true,\r\n"

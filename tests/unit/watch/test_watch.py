@@ -247,6 +247,37 @@ def test_an_oom_kill_says_who_was_killed() -> None:
     assert (kill.fields["pid"], kill.fields["process"]) == (214, "memtester")
 
 
+ACCESS = b"MMIOAccess {\r\n    address: 0x8,\r\n    size: 0x4,\r\n    is_write: false,\r\n    value: 0x0,\r\n}\r\n"
+TRACES = [
+    b"[TRACE 1] (hvisor::device::irqchip::gicv3::vgic:40) gicd mmio = " + ACCESS,
+    b"[DEBUG 1] (hvisor::arch::aarch64::trap:240) handle_dabt: " + ACCESS,
+    b"[   12.345678] INFO  CPU1 hvisor: (hvisor::arch::aarch64::trap:240) handle_dabt: " + ACCESS,
+]
+FAULT = MMIO_LINE + (b"    address: 0x1000,\r\n    size: 0x1,\r\n    is_write: true,\r\n    value: 0x22,\r\n}\r\n")
+FAULT_FIELDS = {"address": 0x1000, "size": 1, "is_write": True, "value": 0x22}
+
+
+@pytest.mark.parametrize("trace", TRACES)
+@pytest.mark.parametrize("torn", [0, 60, 72, 90, 110])
+def test_a_structure_in_a_trace_is_no_fault(trace: bytes, torn: int) -> None:
+    assert fed([trace]) == []
+    assert fed([trace[:torn] + b"\x08|\x08/" + trace[torn:]]) == []
+    assert fed([b"guest\r\ntrying ml" + trace + b"ock\r\n" + trace]) == []
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_a_fault_behind_a_trace_and_inside_of_one_is_found_once(trace: bytes) -> None:
+    (fault,) = faults(fed([trace + FAULT + trace]))
+    assert (fault.cpu, fault.fields) == (1, FAULT_FIELDS)
+    inside = trace.index(b"size")
+    (fault,) = faults(fed([trace[:inside] + FAULT.replace(b"WARN  1", b"WARN  0") + trace[inside:]]))
+    assert (fault.cpu, fault.fields) == (0, FAULT_FIELDS)
+    (fault,) = faults(fed([trace + FAULT[40:]]))  # without its head
+    assert fault.fields == FAULT_FIELDS
+    (fault,) = faults(fed([trace + FAULT[:60] + b"\x08|" + FAULT[60:]]))
+    assert fault.fields == FAULT_FIELDS
+
+
 def test_repeats_are_counted_and_told_at_the_flush() -> None:
     stall = b"[   47.%06d] rcu: INFO: rcu_preempt self-detected stall on CPU\r\n"
     watch = Watch()

@@ -1,12 +1,14 @@
-"""Makes the clean logs again: `.venv/bin/python tests/data/uart/clean/make.py [board] [host]`, from the repository.
+"""Makes the clean logs again: `.venv/bin/python tests/data/uart/clean/make.py [board] [host] [made]`.
 
 `board` boots the virtual board (place `virtual`) four times and types at its console; `host` runs commands of this
-machine in a terminal. What is written is what came, gzip-compressed, not edited.
+machine in a terminal. What is written is what came, gzip-compressed, not edited. `made` weaves a log that no board
+printed, by seed.
 """
 
 from __future__ import annotations
 
 import gzip
+import random
 import re
 import shutil
 import subprocess
@@ -229,9 +231,57 @@ def make_host_logs() -> None:
             keep(log, said.replace(str(folder).encode(), b"/tmp/made").replace(str(REPOSITORY).encode(), b"/src/hvrig"))
 
 
+# Accesses that hvisor handles, as its sources print them with LOG=trace, and at other levels while somebody debugs.
+TRACED = (
+    ("TRACE", "hvisor::arch::aarch64::trap:240", "handle_dabt: "),
+    ("TRACE", "hvisor::device::irqchip::gicv3::vgic:40", "gicd mmio = "),
+    ("DEBUG", "hvisor::device::irqchip::gicv3::vgic:131", "gicr(1) mmio = "),
+    ("INFO", "hvisor::device::virtio_trampoline:88", "mmio virtio handler: "),
+)
+
+
+def make_made_logs() -> None:
+    """A boot of hvisor and root-linux with an access told between its lines, or in one, every few lines."""
+    rng = random.Random(240)
+    said: list[bytes] = []
+    for line in (HERE.parent / "hvisor-qemu-ok.raw.log").read_bytes().splitlines(keepends=True):
+        if b"Hello" in b"".join(said[-200:]) and rng.random() < 0.4:
+            access = traced(rng)
+            if rng.random() < 0.3:  # in memtester's progress
+                spins = [rng.randrange(len(access)) for _ in range(8)]
+                spun = (access[at : at + 1] + (b"\x08|\x08/" if at in spins else b"") for at in range(len(access)))
+                access = b"".join(spun)
+            if rng.random() < 0.3 and b"\x1b" not in line:  # in the middle of a guest's line
+                at = rng.randrange(len(line))
+                said += [line[:at], access, line[at:]]
+                continue
+            said.append(access)
+        said.append(line)
+    keep("made-trace", b"".join(said))
+
+
+def traced(rng: random.Random) -> bytes:
+    """One access, in either log shape, with or without colours."""
+    level, source, text = rng.choice(TRACED)
+    cpu, write = rng.randrange(4), rng.choice(("true", "false"))
+    if rng.random() < 0.5:
+        head = f"<37>[<96>{level:5}<> <37>{cpu}<>] <37>({source})<> <36>"
+    else:
+        head = f"<37>[<97>{rng.uniform(1, 99):12.6f}<>] <96>{level:5}<> <92>CPU{cpu}<> hvisor: <37>({source})<> <36>"
+    access = (
+        f"{head}{text}MMIOAccess {{\r\n    address: {rng.randrange(0x10000):#x},\r\n"
+        f"    size: {rng.choice((1, 4, 8)):#x},\r\n    is_write: {write},\r\n"
+        f"    value: {rng.getrandbits(32):#x},\r\n}}<>\r\n<>"
+    )
+    colours = rng.random() < 0.5
+    return re.sub(r"<(\d*)>", lambda code: f"\x1b[{code[1]}m" if colours else "", access).encode()
+
+
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["board", "host"]
+    wanted = sys.argv[1:] or ["board", "host", "made"]
     if "board" in wanted:
         make_board_logs()
     if "host" in wanted:
         make_host_logs()
+    if "made" in wanted:
+        make_made_logs()
