@@ -136,6 +136,11 @@ class Report:
         return not (self.presumed or self.mute) and not self.proven
 
     @property
+    def rootless(self) -> bool:
+        """Whether it has words without anything of a log line's head, and none of its fields yet."""
+        return self._proof is Proof.FIELDS and not (self.presumed or self._taken)
+
+    @property
     def mute(self) -> bool:
         """Whether it is of a log line that tells no fault."""
         return self._proof is Proof.NEVER
@@ -162,6 +167,8 @@ class Report:
 
     def claim(self, line: bytes) -> Claim | None:
         """The field that this report still lacks and `line`, alone or after a line's torn beginning, gives it."""
+        if self.lines and b":" not in line and not (self._below or self._fragment):
+            return None  # what a report's later lines say stands behind a colon
         line = SPIN.sub(b"", line)
         if _SHOWN_AFTER.match(line):
             return None
@@ -182,15 +189,14 @@ class Report:
 
     def awaits(self, text: bytes) -> bool:
         """Whether `text` is the rest of the kind's first words, whose beginning stood before another report."""
-        first = self.kind.words[0].literal
-        cuts = range(1, len(first))
-        return any(self._broken_off.endswith(first[:cut]) and text.startswith(first[cut:]) for cut in cuts)
+        broken = self._broken_off
+        cuts = _cuts(self.kind.words[0].literal) if broken else ()
+        return any(broken.endswith(begun) and text.startswith(rest) for begun, rest in cuts)
 
     def broke_off_in(self, words: bytes) -> bool:
         """Whether another report broke in where these second words had begun: whole ones are not this report's."""
-        first = self.kind.words[0].literal.strip() + b" "
-        cuts = [first + words[:cut] for cut in range(1, len(words))]
-        return any(self._broken_off.endswith(cut) or cut + b"[" in self._text for cut in cuts)
+        begun = _begun(self.kind.words[0].literal, words)
+        return self._broken_off.endswith(begun.ends) or begun.cut_off.search(self._text) is not None
 
     def ends_with(self, line: bytes) -> bool:
         """Whether `line` is the last of a report of this kind."""
@@ -395,6 +401,28 @@ class Report:
             confidence=Confidence.LOW if missing or self._low or self._mixed or contested else Confidence.HIGH,
             severity=self.kind.severity,
         )
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A kind's first words with the beginning of second ones: as the end of a text, and where a log line cuts them."""
+
+    ends: tuple[bytes, ...]
+    cut_off: re.Pattern[bytes]
+
+
+@lru_cache
+def _cuts(words: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Words cut in two at each byte."""
+    return tuple((words[:cut], words[cut:]) for cut in range(1, len(words)))
+
+
+@lru_cache
+def _begun(first: bytes, second: bytes) -> _Begun:
+    first = first.strip() + b" "
+    ends = tuple(first + begun for begun, _ in _cuts(second))
+    beginnings = b"|".join(re.escape(begun) for begun, _ in _cuts(second))
+    return _Begun(ends, re.compile(re.escape(first) + b"(?:" + beginnings + rb")\["))
 
 
 def _value(field: Field, match: re.Match[bytes]) -> _Value:

@@ -36,6 +36,8 @@ _HEAD_BYTES = 64
 _BROKEN_WORDS = 120
 # So far above words its log line's head may stand, with what was written between.
 _HEAD_ABOVE = 160
+# Words of a report that is not believed yet are said again where they stand so few bytes behind its beginning.
+_SAID_AGAIN = 48
 # So near behind a report that was closed too early, its own later lines begin no new one; and so near behind a
 # complaint whose words did not come, words without a head may be its.
 _AFTERMATH = 2048
@@ -76,6 +78,8 @@ _EARLIER = {
 }
 _FINDER = WordFinder([words for words, _ in _TABLE])
 _BEFORE = [re.compile(rb"(?:" + words.before + rb")\Z") if words.before else None for words, _ in _TABLE]
+# So much of a line is searched for what must stand before: more than any `before` matches. Most want no quotes there.
+_BEFORE_BYTES = [32 if words.before.startswith(catalogue.HANDLE_ACCESS.before) else _CONTEXT for words, _ in _TABLE]
 _UNLESS = [re.compile(rb"(?:" + words.unless + rb")\Z") if words.unless else None for words, _ in _TABLE]
 
 # The two shapes of hvisor's log prefix at the levels of faults, up to the words: another line's prefix, cut off before,
@@ -98,9 +102,14 @@ _CALM_HEAD = re.compile(
     + rb" (?:INFO|DEBUG|TRACE) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:) \([A-Za-z_][\w:]{0,80}:\d{1,6}\) "
 )
 # So it goes on with a structure; no fault does.
-_NAMED = re.compile(rb"\w{1,40}(?: =|:) \Z")
-# What is left of the words that stand before a structure of a fault, so much of them at least.
-_LEFT_OF_WORDS = 3
+_NAMED = re.compile(rb"\w(?: =|:) \Z")
+_NAME_BYTES = 4
+# By kind, what can be left of the words that stand before a structure of a fault.
+_LEFT_OF_WORDS = {
+    kind.name: tuple(kind.words[0].literal.strip()[cut:] + b" " for cut in range(len(kind.words[0].literal) - 2))
+    for kind in KINDS
+    if any(words.second for words in kind.words)
+}
 _HEAD_REMAINS = re.compile(catalogue.HEAD_REMAINS)
 _SHOWN = re.compile(catalogue.SHOWN)
 _STAMPED = re.compile(_STAMP)
@@ -290,6 +299,8 @@ class Watch:
 
     def _first_words(self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent]) -> None:
         """Words that begin a report, whose line begins at `begin` of `line`; or that belong to one that is open."""
+        if self._said_again(hit, kind):
+            return
         words = _TABLE[hit.index][0]
         calm = _calm_head(words, kind, line)
         if calm is not None:
@@ -312,6 +323,17 @@ class Watch:
             self._goes_on(awaits, hit.index, t, events)
         elif not head.whole or not self._belongs_to_open_report(words, hit.index, kind, head.cpu, t, events):
             self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, whole=head.whole, proof=proof)
+
+    def _said_again(self, hit: Hit, kind: Kind) -> bool:
+        """Whether words have just begun a report that nobody believes yet: what follows can prove that one as well."""
+        report = self._open[-1] if self._open else None
+        if report is None or report.kind is not kind or not report.rootless or hit.index not in report.words_seen:
+            return False
+        start = self._base + hit.start
+        said = self._escapes.offset_of(start) - report.offset
+        if said > _SAID_AGAIN or self._suspect is not None:
+            return False
+        return _HEAD_REMAINS.search(self._text, hit.start - said, hit.start) is None
 
     def _head_of(self, hit: Hit, kind: Kind, line: _Line, begin: int) -> _Head:
         """The head of the log line that words belong to; where there is none, they begin at `begin` of their line."""
@@ -343,7 +365,8 @@ class Watch:
         """The open report whose log line has come up to before these words."""
         if not head.found and _TABLE[hit.index][0].second:
             for report in self._open:
-                if report.kind is kind and not report.doubted and report.awaits(line.text):
+                waits = report.kind is kind and hit.index not in report.words_seen and not report.doubted
+                if waits and report.awaits(line.text):
                     return report
         suspect = self._suspect
         report_of = suspect.report if suspect is not None and head.lead == suspect.lead else None
@@ -498,7 +521,7 @@ class Watch:
             return None
         if before is None:
             return len(line.text)
-        found = before.search(line.text)
+        found = before.search(line.text, max(0, len(line.text) - _BEFORE_BYTES[hit.index]))
         return None if found is None else found.start()
 
     def _line_before(self, index: int) -> _Line:
@@ -557,10 +580,10 @@ class Watch:
                 follows = words.second and (
                     cpu in (None, report.cpu) if report.lines == 0 else cpu is None and report.fresh
                 )
-                if words.second and report.broke_off_in(words.literal):
-                    continue
                 of_presumed = words.second and cpu is None and report.presumed
-                if not again and (follows or of_presumed or kind.origin is Origin.KERNEL):
+                if again or not (follows or of_presumed or kind.origin is Origin.KERNEL):
+                    continue
+                if not (words.second and report.broke_off_in(words.literal)):
                     self._goes_on(report, index, t, events)
                     return True
             elif kind.name in report.kind.absorbs and (cpu is None or kind.origin is Origin.KERNEL):

@@ -421,6 +421,7 @@ def test_never_an_exception(noise: bytes, data: bytes) -> None:
         b"Hello, start HVISOR at 0x1!\r\n",
         b"\r\n\r\nU-Boot 2023.01 (\r\n",
         b"[WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIO",
+        b"[TRACE 1] (hvisor::device::irqchip::gicv3::vgic:40) gicd mmio = MMIOAccess {\r\n",
     ],
 )
 def test_memory_is_bounded_whatever_floods_in(flood: bytes) -> None:
@@ -430,8 +431,9 @@ def test_memory_is_bounded_whatever_floods_in(flood: bytes) -> None:
         watch.feed(block, 0.0)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for _ in range(30):
+    for _ in range(60):
         watch.feed(block, 0.0)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert grown < 100_000
+    # What is kept at most was put down before and is traced anew: less than came in.
+    assert grown < 150_000
