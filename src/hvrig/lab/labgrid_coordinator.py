@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import grpc
 from labgrid.remote.client import ClientSession, Error, UserError
-from labgrid.remote.common import Place, Reservation, ReservationState
+from labgrid.remote.common import Place, Reservation, ReservationState, ResourceEntry
 from labgrid.remote.generated import labgrid_coordinator_pb2 as messages
 from labgrid.util.proxy import proxymanager
 
@@ -82,6 +82,7 @@ class LabgridHold:
         self._lock: PlaceLock | None = None
         self._token_lock: PlaceLock | None = None
         self._token = ""  # of a reservation that this run has made
+        self._reserved_by: dict[str, str] = {}  # its tags
         self._acquired = ""  # a place that this run has acquired, or is about to
 
     def __enter__(self) -> LabgridHold:
@@ -235,14 +236,9 @@ class LabgridHold:
             raise
 
     def _acquire(self, place: Place, lock: PlaceLock) -> None:
-        try:
-            self.session.check_matches(place)
-        except UserError as error:
-            raise LabError(
-                f"Place {place.name} is not complete: {' '.join(error.args)}.",
-                "Does the exporter run, and is it connected? See labgrid-client resources. Compare with "
-                f"labgrid-client -p {place.name} show.",
-            ) from error
+        missing = self._missing(place)
+        if missing is not None:
+            raise _not_complete([f"Place {place.name} is not complete: {missing}"], place.name)
         lock.record(acquired=True)
         self._acquired = place.name
         try:
@@ -298,8 +294,12 @@ class LabgridHold:
                     return name
         deadline = Deadline(self._wait_s)
         told = False
+        unfit: dict[str, LabError] = {}  # what was tried in vain
         while True:
-            reservation = self._reservation(token or self._token, tags)
+            wanted = tags if token or not self._name.startswith("+") else self._wanted(tags, candidates, unfit)
+            if self._token and wanted != self._reserved_by:
+                self._cancel_reservation()
+            reservation = self._reservation(token or self._token, wanted)
             name = str(reservation.allocations.get("main", [""])[0])
             if name and reservation.state in {ReservationState.allocated, ReservationState.acquired}:
                 try:
@@ -307,6 +307,13 @@ class LabgridHold:
                     return name
                 except _HeldError as held:
                     why = held
+                except LabError as error:
+                    others = set(candidates) - {name, *unfit}
+                    if not others or token or not self._name.startswith("+") or self._acquired:
+                        raise
+                    unfit[name] = error
+                    self._tell(f"{error.message} Another board is looked for.")
+                    continue
             else:
                 why = self._who_has(candidates, reservation)
             if deadline.expired:
@@ -316,6 +323,57 @@ class LabgridHold:
                 told = True
                 self._tell(f"waiting up to {self._wait_s:g} s: {why.who}")
             time.sleep(min(POLL_S, deadline.remaining))
+
+    def _wanted(self, tags: dict[str, str], candidates: list[str], unfit: Mapping[str, LabError]) -> dict[str, str]:
+        """What to reserve by now: the tags while every candidate will do, else the name of one that will.
+
+        The coordinator also gives a place whose exporter is away, and it has no filter for that. Raises LabError where
+        no candidate will do.
+        """
+        lacks = {name: self._lack(name) for name in candidates if name not in unfit}
+        fit = [name for name, lack in lacks.items() if not lack]
+        if len(fit) == len(candidates):
+            return tags
+        if not fit:
+            said = [error.message.rstrip(".") for error in unfit.values()]
+            raise _not_complete([*said, *filter(None, lacks.values())], candidates[0])
+        free = [name for name in fit if self._is_free(name)]
+        now = self._reserved_by.get("name", "")
+        return {"name": now if now in (free or fit) else (free or fit)[0]}
+
+    def _lack(self, name: str) -> str:
+        """What keeps a board from being used, in one clause; empty where nothing is known to."""
+        place = self.session.places.get(name)
+        if place is None:
+            return f"Place {name} is gone"
+        missing = self._missing(place)
+        if missing is not None:
+            return f"Place {name} is not complete: {missing}"
+        away = [
+            resource.cls
+            for path, resource in self._exported()
+            if "SerialPort" in resource.cls and not resource.avail and place.hasmatch(path)
+        ]
+        return f"The {away[0]} of place {name} is not there" if away else ""
+
+    def _is_free(self, name: str) -> bool:
+        place = self.session.places[name]
+        return not place.acquired and place.reservation in (None, "", self._token)
+
+    def _missing(self, place: Place) -> str | None:
+        """Which of the place's matches no exporter brings, as labgrid words it."""
+        match = place.unmatched([path for path, _ in self._exported()])
+        return None if match is None else f"Match {match} has no matching remote resource"
+
+    def _exported(self) -> list[tuple[tuple[str, str, str, str], ResourceEntry]]:
+        """All resources, by exporter, group, class and name; labgrid keeps those that are gone as empty entries."""
+        return [
+            ((exporter, group, resource.cls, name), resource)
+            for exporter, groups in self.session.resources.items()
+            for group, resources in groups.items()
+            for name, resource in resources.items()
+            if "cls" in resource.data
+        ]
 
     def _reservation(self, token: str, tags: dict[str, str]) -> Reservation:
         """The reservation, refreshed; a new one where there is none, or it has expired meanwhile."""
@@ -338,12 +396,17 @@ class LabgridHold:
             filters={"main": messages.Reservation.Filter(filter=tags)}, prio=0.0
         )
         made = Reservation.from_pb2(self._ask("CreateReservation", request).reservation)
-        self._token = made.token
+        self._token, self._reserved_by = made.token, tags
         if self._token_lock is not None:
             self._token_lock.give_up()
         self._token_lock = self._lock_of(f"reservation {made.token}")
         self._token_lock.record(acquired=True)
         return made
+
+    def _cancel_reservation(self, seconds: float = ANSWER_S) -> None:
+        with suppress(grpc.RpcError):  # it has expired, or the coordinator was started anew
+            self._ask("CancelReservation", messages.CancelReservationRequest(token=self._token), seconds)
+        self._token = ""
 
     def _lock_of(self, what: str) -> PlaceLock:
         """Raises LockedError when a live run of ours has it."""
@@ -392,11 +455,11 @@ class LabgridHold:
         places = [self.session.places[name] for name in candidates if name in self.session.places]
         held = [place for place in places if place.acquired]
         if held:
-            who = "; ".join(
+            who = [
                 f"Place {place.name} is held by {harmless(place.acquired)}, since {_when(place.changed)}"
                 for place in held
-            )
-            return _HeldError(who, held[0].acquired)
+            ]
+            return _HeldError("; ".join([*who, *filter(None, map(self._lack, candidates))]), held[0].acquired)
         waiting = f"The reservation {reservation.token} is {reservation.state.name}"
         return _HeldError(f"{waiting}, behind those before it", "")
 
@@ -420,10 +483,8 @@ class LabgridHold:
     def _taken_resources(self, place: Place) -> str:
         taken = [
             f"{exporter}/{group}/{name} is acquired by {harmless(str(resource.acquired))}"
-            for exporter, groups in self.session.resources.items()
-            for group, resources in groups.items()
-            for name, resource in resources.items()
-            if resource.acquired and place.hasmatch((exporter, group, resource.cls, name))
+            for (exporter, group, cls, name), resource in self._exported()
+            if resource.acquired and place.hasmatch((exporter, group, cls, name))
         ]
         return f" ({'; '.join(taken)})" if taken else ""
 
@@ -456,9 +517,7 @@ class LabgridHold:
                 self._end_session()
                 self._connect()
             if self._token:
-                with suppress(grpc.RpcError):  # it has expired, or the coordinator was started anew
-                    request = messages.CancelReservationRequest(token=self._token)
-                    self._ask("CancelReservation", request, RELEASE_S)
+                self._cancel_reservation(RELEASE_S)
             if self._acquired:
                 release = messages.ReleasePlaceRequest(placename=self._acquired, fromuser=self._identity)
                 self._ask("ReleasePlace", release, RELEASE_S)
@@ -489,6 +548,14 @@ class LabgridHold:
             self._thread.join(CONNECT_S)
             if not self._thread.is_alive():
                 loop.close()
+
+
+def _not_complete(why: Sequence[str], place: str) -> LabError:
+    return LabError(
+        f"{'; '.join(why)}.",
+        "Does the exporter run, and is it connected? See labgrid-client resources. Compare with "
+        f"labgrid-client -p {place} show.",
+    )
 
 
 def _when(seconds: float) -> str:

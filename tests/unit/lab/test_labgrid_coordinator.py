@@ -17,7 +17,7 @@ from labgrid.remote.generated import labgrid_coordinator_pb2 as messages
 
 from hvrig.lab import labgrid_coordinator
 from hvrig.lab.labgrid_coordinator import LabgridHold
-from hvrig.model.errors import PlaceHeldError
+from hvrig.model.errors import LabError, PlaceHeldError
 
 ME = "desk/dev"
 
@@ -35,6 +35,7 @@ class Coordinator:
     resources: dict[str, dict[str, dict[str, ResourceEntry]]] = field(default_factory=dict)
     reservations: dict[str, Reservation] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)  # places whose exporter does not give its resources
 
     def board(self, name: str, *, exported: bool = True) -> Place:
         """A place with the tag board=x3300, whose exporter is there or is not."""
@@ -42,9 +43,13 @@ class Coordinator:
         place = Place(name=name, tags={"board": "x3300"}, matches=[match], changed=1_800_000_000.0)
         self.places[name] = place
         if exported:
-            entry = ResourceEntry({"cls": "NetworkSerialPort", "params": {}, "avail": True})
-            self.resources.setdefault("lab", {})[name] = {"serial": entry}
+            self.export(name)
         return place
+
+    def export(self, name: str) -> None:
+        """Its exporter comes."""
+        entry = ResourceEntry({"cls": "NetworkSerialPort", "params": {}, "avail": True})
+        self.resources.setdefault("lab", {})[name] = {"serial": entry}
 
     # The stub's calls.
 
@@ -52,6 +57,8 @@ class Coordinator:
         place = self._asked("AcquirePlace", request.placename)
         if place.acquired:
             raise Refused(f"Place {place.name} is already acquired")
+        if place.name in self.broken:
+            raise Refused(f"Failed to acquire resources for place {place.name}")
         place.acquired = ME
         place.touch()
         self._schedule()
@@ -231,3 +238,71 @@ def test_two_runs_see_each_other_however_the_coordinator_is_written(
         pytest.raises(PlaceHeldError, match="in use by another run of yours"),
     ):
         runs.hold("x1", address=address).__enter__()
+
+
+def test_of_several_boards_one_whose_exporter_is_away_is_left_out(coordinator: Coordinator, runs: Runs) -> None:
+    coordinator.board("x1", exported=False)
+    coordinator.board("x2")
+    with runs.hold("+", board="x3300") as hold:
+        assert hold.place == "x2"
+    assert coordinator.reservations == {}
+
+
+def test_an_exporter_that_went_while_the_run_is_connected_is_away(coordinator: Coordinator, runs: Runs) -> None:
+    coordinator.board("x1")
+    coordinator.board("x2")
+    coordinator.resources["lab"]["x1"]["serial"].data = {}  # as labgrid's session keeps what is gone
+    with runs.hold("+", board="x3300") as hold:
+        assert hold.place == "x2"
+    with pytest.raises(LabError, match=r"Place x1 is not complete: Match lab/x1/.* has no matching remote resource"):
+        runs.hold("x1").__enter__()
+
+
+def test_an_adapter_that_is_not_plugged_in_is_left_out(coordinator: Coordinator, runs: Runs) -> None:
+    coordinator.board("x1")
+    coordinator.board("x2")
+    coordinator.resources["lab"]["x1"]["serial"].data["avail"] = False
+    with runs.hold("+", board="x3300") as hold:
+        assert hold.place == "x2"
+
+
+def test_a_board_that_its_exporter_does_not_give_is_given_up_for_another(coordinator: Coordinator, runs: Runs) -> None:
+    coordinator.board("x1")
+    coordinator.board("x2")
+    coordinator.broken.add("x1")
+    with runs.hold("+", board="x3300") as hold:
+        assert hold.place == "x2"
+    assert any("Place x1 could not be acquired" in line for line in runs.told)
+    coordinator.broken.add("x2")
+    with pytest.raises(LabError, match=r"Place x2 could not be acquired: Failed"):
+        runs.hold("+", board="x3300").__enter__()
+    assert coordinator.reservations == {}
+    assert list(runs.locks.iterdir()) == []
+
+
+def test_no_board_that_is_complete_is_the_labs(coordinator: Coordinator, runs: Runs) -> None:
+    for name in ("x1", "x2"):
+        coordinator.board(name, exported=False)
+    with pytest.raises(LabError, match=r"Place x1 is not complete: .*; Place x2 is not complete: "):
+        runs.hold("+", wait_s=60, board="x3300").__enter__()
+
+
+def test_who_has_the_only_complete_board_is_told_with_what_the_others_lack(
+    coordinator: Coordinator, runs: Runs
+) -> None:
+    coordinator.board("x1", exported=False)
+    coordinator.board("x2").acquired = "elsewhere/alice"
+    with pytest.raises(PlaceHeldError, match=r"Place x2 is held by elsewhere/alice.*; Place x1 is not complete"):
+        runs.hold("+", board="x3300").__enter__()
+    assert coordinator.reservations == {}
+
+
+def test_a_run_that_queues_takes_the_board_that_becomes_complete(
+    coordinator: Coordinator, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator.board("x1", exported=False)
+    coordinator.board("x2").acquired = "elsewhere/alice"
+    monkeypatch.setattr(time, "sleep", lambda _: coordinator.export("x1"))
+    with runs.hold("+", wait_s=60, board="x3300") as hold:
+        assert hold.place == "x1"
+    assert coordinator.reservations == {}
