@@ -34,6 +34,7 @@ DEFAULT_PORT = 20408
 CONNECT_S = 10.0
 ANSWER_S = 30.0  # the coordinator gives each exporter 10 s, and starting ser2net takes half a second a port
 RELEASE_S = 20.0  # ser2net needs up to 2 s to end
+SETTLE_S = 2.0
 POLL_S = 1.0  # as labgrid-client reserve --wait does
 
 _T = TypeVar("_T")
@@ -136,7 +137,7 @@ class LabgridHold:
         try:
             await session.start()
         except BaseException:
-            await session.close()
+            await _end(session)
             raise
         return session
 
@@ -531,23 +532,37 @@ class LabgridHold:
     def _end_session(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-
-            async def end() -> None:
-                session.stopping.set()
-                await session.stop()
-                await session.close()
-
             with suppress(Exception):  # nothing depends on it any more
-                self._do(end(), CONNECT_S)
+                self._do(_end(session), CONNECT_S)
 
     def _disconnect(self) -> None:
         self._end_session()
+        if self._loop is not None:
+            with suppress(Exception):
+                self._do(_settle(), CONNECT_S)
         loop, self._loop = self._loop, None
         if loop is not None and self._thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join(CONNECT_S)
             if not self._thread.is_alive():
                 loop.close()
+
+
+async def _end(session: ClientSession) -> None:
+    session.stopping.set()
+    await session.stop()
+    await session.close()
+
+
+async def _settle() -> None:
+    """Let what was given up in this loop end, before the loop does."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        _, late = await asyncio.wait(others, timeout=SETTLE_S)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=SETTLE_S)
 
 
 def _not_complete(why: Sequence[str], place: str) -> LabError:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ class Coordinator:
     resources: dict[str, dict[str, dict[str, ResourceEntry]]] = field(default_factory=dict)
     reservations: dict[str, Reservation] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    is_mute: bool = False
     broken: set[str] = field(default_factory=set)  # places whose exporter does not give its resources
 
     def board(self, name: str, *, exported: bool = True) -> Place:
@@ -118,13 +121,17 @@ def coordinator(monkeypatch: pytest.MonkeyPatch) -> Coordinator:
             self.places, self.resources = coordinator.places, coordinator.resources
 
         async def start(self) -> None:
-            pass
+            if coordinator.is_mute:
+                await asyncio.Event().wait()
 
         async def stop(self) -> None:
-            pass
+            assert self.stopping.is_set()
+            await asyncio.sleep(0.01)  # as labgrid awaits its own task
+            coordinator.asked.append("session stopped")
 
         async def close(self) -> None:
-            pass
+            await asyncio.sleep(0.01)
+            coordinator.asked.append("session closed")
 
         async def sync_with_coordinator(self) -> bool:
             return True
@@ -187,7 +194,7 @@ def test_what_was_acquired_by_hand_is_left_acquired_after_a_killed_run(coordinat
     with runs.hold("x1"):
         pass
     assert place.acquired == ME
-    assert coordinator.asked == []
+    assert not any("Place" in asked for asked in coordinator.asked)
     assert not any("taken back" in line for line in runs.told)
 
 
@@ -306,3 +313,21 @@ def test_a_run_that_queues_takes_the_board_that_becomes_complete(
     with runs.hold("+", wait_s=60, board="x3300") as hold:
         assert hold.place == "x1"
     assert coordinator.reservations == {}
+
+
+def test_a_coordinator_that_never_answers_is_left_in_order(
+    coordinator: Coordinator, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator.is_mute = True
+    hold = runs.hold("x1")
+    monkeypatch.setattr(hold, "_do", _impatient(hold._do))
+    with pytest.raises(LabError, match="cannot be reached"):
+        hold.__enter__()
+    assert coordinator.asked == ["session stopped", "session closed"]
+    assert not any(thread.name == "hvrig-labgrid" for thread in threading.enumerate())
+
+
+def _impatient(do: Callable[..., Any]) -> Callable[..., Any]:
+    """The first thing that is asked of the loop, the connection, gets no time."""
+    seconds = iter([0.05])
+    return lambda work, within: do(work, next(seconds, within))
