@@ -29,6 +29,7 @@ from hvrig.explain import explain
 from hvrig.gate.ladder import Ladder
 from hvrig.gate.shell_paramiko import ParamikoShell, connect
 from hvrig.lab.labgrid_bench import LabgridBench
+from hvrig.lab.labgrid_tftp import RemoteTftp
 from hvrig.lab.person import ask_person
 from hvrig.lab.places import load_place, on_every_board, with_rack
 from hvrig.layout.hypervisor import printed_map, with_printed
@@ -51,7 +52,7 @@ from hvrig.model.protocols import CommandResult, ConsoleTap, TftpStage
 from hvrig.model.run import RunOptions
 from hvrig.own_hvisor import prepare
 from hvrig.provision.local_files import find_local_files, with_given
-from hvrig.provision.tftp_folder import TftpFolder, run_stem, staged_name
+from hvrig.provision.tftp_folder import TftpFolder, is_stale, run_stem, staged_name
 from hvrig.report.github_job import SUMMARY, summary_text
 from hvrig.report.junit import to_junit
 from hvrig.report.layout import layout_json
@@ -335,6 +336,8 @@ class Run:
             return
         settings = None if self.place.uboot.loads_from_storage else self.place.tftp or bench.tftp
         stage: TftpStage | None = TftpFolder(settings, self.started) if isinstance(settings, TftpSettings) else settings
+        if isinstance(stage, RemoteTftp):
+            stage.clear(lambda name: is_stale(name, self.started))
         if stage is not None:
             self._stack.callback(self._unstage, stage)
             stem = run_stem(self.started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ from hvrig.model.errors import LabError
 from hvrig.model.place import TftpSettings
 
 REMOVE_S = 20.0
+CLEAR_S = 10.0
+CLEARED = 200  # names in one command; what is left is the next run's
 
 T = TypeVar("T")
 
@@ -68,6 +71,21 @@ class RemoteTftp:
             link = Path(folder) / file_name
             link.symlink_to(path.resolve())
             return str(self._bounded(lambda: self._driver.stage(str(link)), f"take {path}", deadline))
+
+    def clear(self, is_old: Callable[[str], bool]) -> None:
+        """Take away what killed runs have left there: the links whose names `is_old` knows. Never fatal."""
+        folder = Path(self._provider.internal)
+        listing = f"find {shlex.quote(f'{folder}/')} -maxdepth 1 -type l -name 'hvrig-*'"
+
+        def work() -> None:
+            connection = sshmanager.open(self._provider.host)
+            names = [line.rpartition("/")[2] for line in connection.run_check(listing)]
+            old = [shlex.quote(str(folder / name)) for name in names if is_old(name)]
+            if old:
+                connection.run_check(f"rm -f -- {' '.join(old[:CLEARED])}")
+
+        with suppress(LabError):  # a provider that cannot be reached is told by the first file, other users' links stay
+            self._bounded(work, "clear old files away", Deadline(CLEAR_S))
 
     def remove(self) -> None:
         """See TftpStage."""

@@ -56,6 +56,8 @@ class OverThere:
             case ["ln", "-sfn", target, link]:
                 Path(link).unlink(missing_ok=True)
                 Path(link).symlink_to(target)
+            case ["find", folder, "-maxdepth", "1", "-type", "l", "-name", "hvrig-*"]:
+                return [str(path) for path in Path(folder).glob("hvrig-*") if path.is_symlink()]
             case ["rm", "-f", "--", *links]:
                 for link in links:
                     Path(link).unlink(missing_ok=True)
@@ -95,6 +97,27 @@ def test_a_remote_provider_gets_each_run_its_own_names(served: tuple[Target, Ove
     stage.remove()
     stage.remove()
     assert list(folder.iterdir()) == []
+
+
+def test_what_killed_runs_have_left_is_taken_away(
+    served: tuple[Target, OverThere, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, there, folder = served
+    for name in ("hvrig-old-kernel", "hvrig-new-kernel", "kernel"):
+        (folder / name).symlink_to("/var/cache/labgrid/x")
+    (folder / "hvrig-old-file").touch()  # no link: labgrid has not put it there
+    stage = remote_tftp(target)
+    assert stage is not None
+    stage.clear(lambda name: "old" in name)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"hvrig-new-kernel", "kernel", "hvrig-old-file"}
+
+    def refuse(_host: str) -> OverThere:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(there, "open", refuse)
+    stage.clear(lambda _: True)
+    assert {path.name for path in folder.iterdir()} == left
 
 
 def test_a_provider_that_cannot_be_reached_is_the_labs(
