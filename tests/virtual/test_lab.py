@@ -199,7 +199,7 @@ def test_a_place_held_by_somebody_else_is_the_labs_and_says_who(lab: Lab) -> Non
     lab.client("-p", ONE, "acquire", user="alice")
     done = lab.run(ONE)
     assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (3, "infra", "lab"), done.output
-    assert f"Place {ONE} is held by elsewhere/alice, since 20" in done.verdict["summary"]
+    assert f"Place {ONE} is held by elsewhere/alice, last changed at 20" in done.verdict["summary"]
     assert "--wait SECONDS" in done.verdict["remedy"]
     assert f"ask alice to run, on elsewhere: labgrid-client -p {ONE} release" in done.verdict["remedy"]
     assert lab.who == [ONE]
@@ -217,7 +217,9 @@ def test_the_doctor_says_who_has_the_place_and_leaves_it_alone(lab: Lab) -> None
         [str(HVRIG), "doctor", *places], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 3, done.stdout + done.stderr
-    assert re.search(rf"^fail +place +Place {ONE} is held by elsewhere/alice, since 20", done.stdout, re.MULTILINE)
+    assert re.search(
+        rf"^fail +place +Place {ONE} is held by elsewhere/alice, last changed at 20", done.stdout, re.MULTILINE
+    )
     assert re.search(r"^ok +labgrid ", done.stdout, re.MULTILINE)
     assert re.search(r"^skipped +power +needs uart$", done.stdout, re.MULTILINE)
     assert lab.who == [ONE]

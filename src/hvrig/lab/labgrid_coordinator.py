@@ -220,7 +220,7 @@ class LabgridHold:
             place = self.session.places[name]
             if place.acquired and not self._may_share(place):
                 raise _HeldError(
-                    f"Place {name} is held by {harmless(place.acquired)}, since {_when(place.changed)}",
+                    f"Place {name} is held by {harmless(place.acquired)}, last changed at {_when(place.changed)}",
                     place.acquired,
                 )
             self._lock = lock
@@ -250,7 +250,8 @@ class LabgridHold:
             now = self.session.places.get(place.name)
             if now is not None and now.acquired:
                 raise _HeldError(
-                    f"Place {now.name} is held by {harmless(now.acquired)}, since {_when(now.changed)}", now.acquired
+                    f"Place {now.name} is held by {harmless(now.acquired)}, last changed at {_when(now.changed)}",
+                    now.acquired,
                 ) from error
             raise LabError(
                 f"Place {place.name} could not be acquired: {_details(error)}{self._taken_resources(place)}.",
@@ -457,7 +458,7 @@ class LabgridHold:
         held = [place for place in places if place.acquired]
         if held:
             who = [
-                f"Place {place.name} is held by {harmless(place.acquired)}, since {_when(place.changed)}"
+                f"Place {place.name} is held by {harmless(place.acquired)}, last changed at {_when(place.changed)}"
                 for place in held
             ]
             return _HeldError("; ".join([*who, *filter(None, map(self._lack, candidates))]), held[0].acquired)
@@ -574,6 +575,7 @@ def _not_complete(why: Sequence[str], place: str) -> LabError:
 
 
 def _when(seconds: float) -> str:
+    """labgrid keeps when a place last changed, which is when it was acquired or, later, its tags or comment edited."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 

@@ -299,7 +299,9 @@ def test_who_has_the_only_complete_board_is_told_with_what_the_others_lack(
 ) -> None:
     coordinator.board("x1", exported=False)
     coordinator.board("x2").acquired = "elsewhere/alice"
-    with pytest.raises(PlaceHeldError, match=r"Place x2 is held by elsewhere/alice.*; Place x1 is not complete"):
+    with pytest.raises(
+        PlaceHeldError, match=r"held by elsewhere/alice, last changed at 2027-01-15 08:00 UTC; Place x1 is not complete"
+    ):
         runs.hold("+", board="x3300").__enter__()
     assert coordinator.reservations == {}
 
