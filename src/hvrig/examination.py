@@ -272,10 +272,7 @@ class _Examination:
         return ok(about[-1] if about else "this machine's own: no coordinator lends it out")
 
     def _files(self) -> Result:
-        self._run.find_files()
-        if not self._learn:
-            for place in (self._run.place, *self._run.place.boards.values()):
-                pinned_host_key(place.ssh.host_key)
+        self._run.find_files(host_key=not self._learn)
         return ok(f"{len(self._run.place.images)} images, the SSH key{'' if self._learn else ' and the host key'}")
 
     @property

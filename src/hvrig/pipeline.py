@@ -27,7 +27,7 @@ from hvrig.boot.guest_dialogue import console_alive
 from hvrig.boot.sequence import bring_up
 from hvrig.explain import explain
 from hvrig.gate.ladder import Ladder
-from hvrig.gate.shell_paramiko import ParamikoShell, connect
+from hvrig.gate.shell_paramiko import ParamikoShell, connect, pinned_host_key, private_key
 from hvrig.lab.labgrid_bench import LabgridBench
 from hvrig.lab.labgrid_tftp import RemoteTftp
 from hvrig.lab.person import ask_person
@@ -37,7 +37,7 @@ from hvrig.layout.inputs import Known, MapInputs, place_only, read_board_file, r
 from hvrig.layout.live import Answer, BoardAnswers, ask_board, check_live
 from hvrig.layout.load_addresses import compare_addresses
 from hvrig.layout.rules import check, nothing_checked
-from hvrig.model.bench import Acquisition, RackPorts
+from hvrig.model.bench import Acquisition, RackPorts, ResourceNames
 from hvrig.model.deadline import Clock, Deadline
 from hvrig.model.errors import BoardError, HvrigError, LabError, UsageError
 from hvrig.model.evidence import BootedFile, Cause, Evidence, PhaseRecord, Problem, RungResult, Verdict
@@ -264,14 +264,17 @@ class Run:
                 acquisition=Acquisition(coordinator, self.place.lab.tags, self._options.wait_s),
                 tell=lambda text: self._observer(Step(text)),
                 ask=self._ask_person,
-                uart=self.place.uart.resource,
-                service=self.place.ssh.resource,
+                names=self._resource_names,
             )
             bench.__enter__()
             self._stack.callback(self._leave_bench, bench)
             self._bench = bench
             self._go_to(bench.board)
         return self._bench
+
+    def _resource_names(self, board: str) -> ResourceNames:
+        place = self.place.on_board(board)
+        return ResourceNames(place.uart.resource, place.ssh.resource)
 
     def _go_to(self, board: str) -> None:
         """From here on the place is what it is on the board that was acquired."""
@@ -292,17 +295,18 @@ class Run:
 
         ask_person(request, Deadline(self.place.deadlines.person_s), tell)
 
-    def find_files(self) -> None:
+    def find_files(self, *, host_key: bool = True) -> None:
         """Which files are booted, and whether this hypervisor looks for them where they will be loaded.
 
-        Before anything is acquired or switched on. Raises UsageError.
+        Before anything is acquired or switched on; the keys for SSH among them, which come last in a run. host_key:
+        whether the board's must be known already. Raises UsageError.
         """
         if self._files_found:
             return
         if self.place.rack is not None:
             self._images = _rack_images(self.place.rack, lambda text: self._observer(Step(text)))
             self.place = with_rack(self.place, self._images.folder)
-        self.place = on_every_board(self.place, find_local_files)
+        self.place = on_every_board(self.place, lambda place: _with_keys(find_local_files(place), host_key=host_key))
         if self.place.rack is not None and self.place.rack.machine == OWN_HVISOR:
             self._prepare_own_hvisor()
         else:
@@ -940,6 +944,14 @@ def _signals_wait() -> Iterator[None]:
             signal.signal(number, handler)
     if came:
         raise KeyboardInterrupt
+
+
+def _with_keys(place: Place, *, host_key: bool) -> Place:
+    """The same place, whose keys for SSH can be used."""
+    private_key(place.ssh.key)
+    if host_key:
+        pinned_host_key(place.ssh.host_key)
+    return place
 
 
 def require_load_addresses(place: Place, board_rs: Path) -> str:

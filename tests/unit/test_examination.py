@@ -48,7 +48,7 @@ class PlayedRun:
         self.folder = folder
         self.alarms = 0
         self.end_problems: list[Problem] = []
-        self.find_files: Callable[[], None] = lambda: None
+        self.find_files: Callable[..., None] = lambda **_: None
         self.open_bench: Callable[[], Any] = PlayedBench
         self.open_console = raising(LabError("The UART cannot be opened.", "Is the exporter running?"))
 

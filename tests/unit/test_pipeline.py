@@ -9,6 +9,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from hvrig.board.console import Console
 from hvrig.cli_options import end_in_order
@@ -399,3 +406,29 @@ def test_a_person_is_asked_at_the_terminal_unless_progress_is_shown_there(
     assert shown == [listens]
     assert heard == ["Switch it OFF"] * listens
     assert "Switch it OFF" in timeline
+
+
+@pytest.mark.parametrize(
+    ("key", "host_key", "said"),
+    [
+        ("not a key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", r"ssh\.key: .* cannot be used"),
+        ("encrypted", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", "it has a passphrase"),
+        ("plain", "/nowhere/x3300.host_key.pub", r"ssh\.host_key: .* neither a public key nor a file"),
+    ],
+)
+def test_keys_for_ssh_are_looked_at_before_a_place_is_queued_for(
+    tmp_path: Path, key: str, host_key: str, said: str
+) -> None:
+    made = ed25519.Ed25519PrivateKey.generate()
+    locked = BestAvailableEncryption(b"secret") if key == "encrypted" else NoEncryption()
+    pem = made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, locked)
+    file = tmp_path / "id"
+    file.write_bytes(b"nothing" if key == "not a key" else pem)
+    x3300 = load_place(PLACES, "x3300")
+    images = {name: replace(image, path=file) for name, image in x3300.images.items()}
+    place = replace(x3300, images=images, ssh=replace(x3300.ssh, key=file, host_key=host_key))
+    with Run(place, RunOptions(places=PLACES, artifacts=tmp_path / "a"), lambda _: None) as run:
+        with pytest.raises(UsageError, match=said):
+            run.find_files()
+        if key == "plain":
+            run.find_files(host_key=False)  # it is about to be learned

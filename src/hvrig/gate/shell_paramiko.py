@@ -80,7 +80,7 @@ def connect(endpoint: SshEndpoint, settings: SshSettings, deadline: Deadline) ->
     host key or refuses the key, and at the deadline if it never answered.
     """
     pinned = pinned_host_key(settings.host_key)
-    key = _private_key(settings.key)
+    key = private_key(settings.key)
     return ParamikoShell(
         _until_it_answers(lambda: _log_in(endpoint, settings, pinned, key, deadline), endpoint, deadline), endpoint
     )
@@ -345,7 +345,8 @@ def _authenticate(
     raise error
 
 
-def _private_key(path: Path) -> paramiko.PKey:
+def private_key(path: Path) -> paramiko.PKey:
+    """The key of the file. Raises UsageError where it holds none that can be used without asking."""
     try:
         return paramiko.PKey.from_path(path)
     except (OSError, ValueError, TypeError, paramiko.SSHException, UnknownKeyType) as error:
@@ -357,7 +358,10 @@ def _private_key(path: Path) -> paramiko.PKey:
 
 
 def pinned_host_key(text: str) -> HostKey:
-    """The key in `ssh-ed25519 AAAA... comment`, or in the first such line of the file that `text` names."""
+    """The key in `ssh-ed25519 AAAA... comment`, or in the first such line of the file that `text` names.
+
+    Raises UsageError where there is none.
+    """
     found = _read_host_key(text)
     if found is None and "\n" not in text:
         try:

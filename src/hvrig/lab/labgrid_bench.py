@@ -33,7 +33,7 @@ from hvrig.lab.labgrid_coordinator import LabgridHold
 from hvrig.lab.labgrid_power import LabgridPower, remedy_for, what_is_missing
 from hvrig.lab.labgrid_tftp import RemoteTftp, local_tftp, remote_tftp
 from hvrig.lab.place_lock import default_folder
-from hvrig.model.bench import Acquisition, RackPorts, SerialEndpoint, SshEndpoint
+from hvrig.model.bench import Acquisition, RackPorts, ResourceNames, SerialEndpoint, SshEndpoint
 from hvrig.model.errors import LabError, UsageError
 from hvrig.model.place import TftpSettings
 
@@ -51,8 +51,7 @@ class LabgridBench:
 
     `rack_ports` are filled in where the environment has port 0. A RemotePlace is acquired from its coordinator as
     `acquisition` says, and given back at the end; `tell` gets lines about that for a person. `ask` has a person do what
-    is done by hand, and returns when it is done. uart, service: the names of the serial port and of the NetworkService,
-    where the target has several. Raises UsageError for an
+    is done by hand, and returns when it is done. names: of the resources, by the board's name. Raises UsageError for an
     environment that labgrid does not take, LabError for a resource that is not there or a place that cannot be had;
     leaving raises LabError when the place cannot be given back.
     """
@@ -67,8 +66,7 @@ class LabgridBench:
         tell: Callable[[str], None] = lambda _: None,
         locks: Path | None = None,
         ask: Callable[[str], None] | None = None,
-        uart: str = "",
-        service: str = "",
+        names: Callable[[str], ResourceNames] = lambda _: ResourceNames(),
     ) -> None:
         self._places = places
         self._name = name
@@ -77,8 +75,7 @@ class LabgridBench:
         self._tell = tell
         self._locks = locks
         self._ask = ask
-        self._uart = uart
-        self._service = service
+        self._names = names
         self._stack = ExitStack()
         self._direct = False  # the board is at this machine: LG_PROXY is for others
         self.board = ""  # the acquired place's name, where a coordinator lends it out
@@ -102,10 +99,11 @@ class LabgridBench:
                 stack.callback(proxymanager.force_proxy, os.environ.get("LG_PROXY", ""))
             self._acquire(environment, stack)
             target = environment.get_target(self._name)
-            self._serial_resource = self._the_one(target, _SERIAL_PORTS, "serial port", self._uart, "uart.resource")
+            names = self._names(self.board)
+            self._serial_resource = self._the_one(target, _SERIAL_PORTS, "serial port", names.uart, "uart.resource")
             self.serial = self._serial_endpoint(self._serial_resource)
             self._stable_device = stable_name(self.serial.device)
-            service = self._the_one(target, (NetworkService,), "NetworkService", self._service, "ssh.resource")
+            service = self._the_one(target, (NetworkService,), "NetworkService", names.service, "ssh.resource")
             self.ssh = SshEndpoint(*self._reachable(service, service.address, service.port), service.username)
             self.power = LabgridPower(target, self._name, self._ask, client=self._client)
             self.tftp: TftpSettings | RemoteTftp | None = local_tftp(target) or remote_tftp(target)
@@ -187,7 +185,7 @@ class LabgridBench:
         if _remote_place(target) is not None:
             return False
         uarts = [(kind, arguments) for kind, arguments in _resources(target) if kind.endswith("SerialPort")]
-        uarts = [(kind, given) for kind, given in uarts if self._uart in ("", given.get("name"))]
+        uarts = [(kind, given) for kind, given in uarts if self._names("").uart in ("", given.get("name"))]
         return any(kind != "NetworkSerialPort" or _is_loopback(str(given.get("host"))) for kind, given in uarts)
 
     def _the_one(self, target: Target, kinds: tuple[Any, ...], what: str, name: str, setting: str) -> Any:

@@ -50,6 +50,14 @@ class RackPorts:
 
 
 @dataclass(frozen=True)
+class ResourceNames:
+    """Which of a target's serial ports and NetworkServices are meant; empty where there is one of them."""
+
+    uart: str = ""
+    service: str = ""
+
+
+@dataclass(frozen=True)
 class Acquisition:
     """How a place is got from a labgrid coordinator, where it has one.
 

@@ -14,7 +14,7 @@ from labgrid.util.proxy import proxymanager
 from labgrid.util.ssh import sshmanager
 
 from hvrig.lab.labgrid_bench import LabgridBench, stable_name
-from hvrig.model.bench import RackPorts, SerialEndpoint, SshEndpoint
+from hvrig.model.bench import RackPorts, ResourceNames, SerialEndpoint, SshEndpoint
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError, UsageError
 
@@ -187,7 +187,7 @@ targets:
 def test_a_resource_is_chosen_by_its_name_where_there_are_several(tmp_path: Path) -> None:
     path = tmp_path / "places.yaml"
     path.write_text(SEVERAL)
-    with LabgridBench(path, "desk", uart="hypervisor", service="wireless") as bench:
+    with LabgridBench(path, "desk", names=lambda _: ResourceNames("hypervisor", "wireless")) as bench:
         assert bench.serial == SerialEndpoint("raw", 115200, host="192.0.2.2", port=4002)
         assert bench.ssh.host == "192.0.2.4"
     path.write_text(SEVERAL.replace("zone1", "default").replace("wired", "default"))
@@ -214,7 +214,7 @@ def test_which_of_several_resources_is_never_guessed(
 ) -> None:
     path = tmp_path / "places.yaml"
     path.write_text(SEVERAL)
-    with pytest.raises(UsageError) as refused, LabgridBench(path, "desk", uart=uart, service=service):
+    with pytest.raises(UsageError) as refused, LabgridBench(path, "desk", names=lambda _: ResourceNames(uart, service)):
         pass
     assert said in refused.value.message
     assert remedy in refused.value.remedy
