@@ -98,7 +98,8 @@ def _open_remedy(endpoint: SerialEndpoint, error: Exception) -> str:
         )
     if isinstance(error, PermissionError) or "Permission" in str(error):
         return f"Give this user access to {endpoint.device} (on Debian: adduser USER dialout), then log in again."
-    if "exclusively lock" in str(error):
+    # EBUSY: TIOCEXCL, set by another program; root opens the port all the same, and meets the lock.
+    if getattr(error, "errno", None) == errno.EBUSY or "exclusively lock" in str(error):
         return f"Another program has {endpoint.device} open: fuser {endpoint.device} names it."
     if "baud" in str(error):
         return _SPEED_REMEDY
@@ -179,10 +180,10 @@ def _settle(fd: int, speed: int) -> None:
     iflag &= ~(termios.BRKINT | termios.IGNPAR)
     cflag &= ~termios.HUPCL
     termios.tcsetattr(fd, termios.TCSANOW, [iflag, oflag, cflag, lflag, ispeed, ospeed, cc])
-    fcntl.ioctl(fd, termios.TIOCEXCL)
     taken = termios.tcgetattr(fd)[5]
     if taken != getattr(termios, f"B{speed}", taken):
         raise OSError(errno.EINVAL, f"the adapter does not take {speed} baud")
+    fcntl.ioctl(fd, termios.TIOCEXCL)
 
 
 class LocalPort:
@@ -221,6 +222,9 @@ class LocalPort:
 
     def close(self) -> None:
         """See UartPort."""
+        # It would outlive us for as long as another program has the port open. The device may be gone.
+        with contextlib.suppress(OSError, serial.SerialException, termios.error):
+            fcntl.ioctl(self._serial.fileno(), termios.TIOCNXCL)
         self._serial.close()
 
 

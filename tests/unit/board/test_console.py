@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import random
@@ -370,6 +371,34 @@ def test_a_local_port_has_the_settings_that_matter(tmp_path: Path) -> None:
         assert struct.unpack("i", exclusive) == (1,)
         with pytest.raises(LabError, match="exclusively lock"):
             Console(SerialEndpoint("local", 1500000, device=os.ttyname(device)), tmp_path / "2", []).open(Deadline(5))
+    os.close(device)
+    os.close(board)
+
+
+def test_a_local_port_that_another_program_has_for_itself_is_not_taken_for_unplugged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel answers any user but root, whom it does not hold back."""
+    opened = os.open
+
+    def busy(path: str, *given: int) -> int:
+        if path == "/dev/ttyX":
+            raise OSError(errno.EBUSY, "Device or resource busy", path)
+        return opened(path, *given)
+
+    monkeypatch.setattr(os, "open", busy)
+    with pytest.raises(LabError, match="cannot be opened") as refused:
+        Console(SerialEndpoint("local", 1500000, device="/dev/ttyX"), tmp_path, []).open(Deadline(5))
+    assert refused.value.remedy == "Another program has /dev/ttyX open: fuser /dev/ttyX names it."
+
+
+def test_a_port_that_was_let_go_is_free_for_others_who_have_it_open(tmp_path: Path) -> None:
+    board, device = os.openpty()
+    console = Console(SerialEndpoint("local", 1500000, device=os.ttyname(device)), tmp_path, [])
+    with console:
+        console.open(Deadline(5))
+        assert struct.unpack("i", fcntl.ioctl(device, TIOCGEXCL, struct.pack("i", 0))) == (1,)
+    assert struct.unpack("i", fcntl.ioctl(device, TIOCGEXCL, struct.pack("i", 0))) == (0,)
     os.close(device)
     os.close(board)
 
