@@ -168,6 +168,13 @@ class Stream:
             for piece in self.pieces
         )
 
+    def is_in_one_piece(self, owner: int, span: Span) -> bool:
+        """Whether nothing was lost or put in between a span's first byte and its last."""
+        return any(
+            piece.owner == owner and piece.start <= span.start and piece.start + len(piece.data) >= span.end
+            for piece in self.pieces
+        )
+
     def places_of(self, owner: int) -> list[int]:
         """The numbers of a message's pieces, none where all its bytes were lost."""
         return [number for number, piece in enumerate(self.pieces) if piece.owner == owner]
@@ -908,7 +915,8 @@ def _check_facts(stream: Stream, facts: list[Finding]) -> Iterator[tuple[str, st
             if got == value:
                 yield "fact right", name
             elif got is not None:
-                yield "fact unknowable" if stream.touched(number, span) else "wrong", f"{message.kind}: {name} {got!r}"
+                whole = stream.is_in_one_piece(number, span)
+                yield "wrong" if whole else "fact unknowable", f"{message.kind}: {name} is {got!r}"
             elif seen and stream.survives_as_line(number, span):
                 yield "wrong", f"{message.kind}: {name} survived and is missing"
             else:

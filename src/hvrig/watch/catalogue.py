@@ -82,12 +82,12 @@ class Field:
     below: tuple[tuple[bytes, bytes], ...] = ()
 
 
-_ERROR = rb"(?:mmio_handle_access|error): "
-# Where hvisor made an error: `[src/memory/mmio.rs:110:13] Invalid argument`, directly behind the words.
-_ERROR_AT: Mapping[str, Field] = {
-    "file": Field(_ERROR + rb"\[([\w./-]{1,200}):\d{1,7}:\d{1,5}\]", FieldType.TEXT, required=False),
-    "line": Field(_ERROR + rb"\[[\w./-]{1,200}:(\d{1,7}):\d{1,5}\]", required=False),
-}
+def _error_behind(words: bytes) -> Mapping[str, Field]:
+    """Where hvisor made an error: `[src/memory/mmio.rs:110:13] Invalid argument`, directly behind the words."""
+    return {
+        "file": Field(words + rb"\[([\w./-]{1,200}):\d{1,7}:\d{1,5}\]", FieldType.TEXT, required=False),
+        "line": Field(words + rb"\[[\w./-]{1,200}:(\d{1,7}):\d{1,5}\]", required=False),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,7 @@ KINDS: tuple[Kind, ...] = (
         meaning="An access that the hypervisor had to handle for a zone failed. With LOG=error this is all that is "
         "printed of an unhandled MMIO fault.",
         remedy="Build hvisor with LOG=warn or more to see the address; then as for unhandled-mmio-fault.",
-        fields=_ERROR_AT,
+        fields=_error_behind(rb"(?:mmio_handle_access|returned error): "),
     ),
     Kind(
         name=HYPERVISOR_PANIC,
@@ -307,7 +307,7 @@ KINDS: tuple[Kind, ...] = (
         "Invalid argument",
         meaning="The hypervisor refused a call of hvisor.ko or hvisor-tool.",
         remedy="Check that hvisor, hvisor.ko and hvisor-tool are of one version, and the zone's JSON.",
-        fields=_ERROR_AT,
+        fields=_error_behind(rb"hypercall error: "),
         proved_by=rb"hypercall error: \[src/",
     ),
     Kind(

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hvrig.watch import catalogue
 from hvrig.watch import watch as watch_module
+from hvrig.watch.boot_order import BootOrder
+from hvrig.watch.tally import Tally
 from hvrig.watch.torn import TornWords
+from hvrig.watch.words import Words
 
 _SOURCE = Path(__file__).parents[3] / "benchmarks" / "watch_streams.py"
 _spec = importlib.util.spec_from_file_location("watch_streams", _SOURCE)
@@ -26,6 +32,8 @@ def test_few_streams_show_nothing_wrong() -> None:
     tallied = watch_streams.run(100_001, 150)
     assert tallied.examples == []
     assert tallied.counts["faults"] > 200
+    assert tallied.counts["boots"] > 50
+    assert tallied.counts["as shown"] > 0
 
 
 # Seeds of streams that showed something wrong until it was mended: in the watch, or in how this check reads a stream.
@@ -46,19 +54,41 @@ def test_what_was_found_stays_mended(seed: int) -> None:
     assert watch_streams.run(seed, 1, watch_streams.PLAIN).examples == []
 
 
+# The same of streams with lines that are no faults, with boots, or with what `scene_of` says.
+_DECOYS = watch_streams.Scene(decoys=True)
+_BOOTS = watch_streams.Scene(boots=True)
+_MENDED_SCENES = [
+    *((seed, _DECOYS) for seed in (50000016, 50000028, 50000033, 50000043, 50000069, 50000096, 50000119, 50000222)),
+    *((seed, _DECOYS) for seed in (50000274, 50000295, 50000405, 50000424, 50000447, 50000508, 50000701, 50001208)),
+    *((seed, _DECOYS) for seed in (50001408, 50001453, 50001498, 50003573, 50006572, 50002114)),
+    *((seed, _BOOTS) for seed in (50000451, 50000899, 50002232)),
+    *((seed, None) for seed in (52006525, 52007551, 52011257)),
+]
+
+
+@pytest.mark.parametrize(("seed", "scene"), _MENDED_SCENES)
+def test_what_was_found_in_a_scene_stays_mended(seed: int, scene: Any) -> None:
+    assert watch_streams.run(seed, 1, scene).examples == []
+
+
 _MADE = sorted({kind for kind, *_ in (*watch_streams._LINES, *watch_streams._KERNEL)} | {
     "unhandled-mmio-fault", "hypervisor-panic", "el2-exception", "u-boot-exception",
 })  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", _MADE)
-def test_a_kind_whose_patterns_are_killed_is_missed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def is_noticed(what: str, said: str, first: int, streams: int, scene: Any) -> bool:
+    """Whether the run says of one of these streams that something that begins so was missed, invented or wrong."""
+    for seed in range(first, first + streams):
+        stream = watch_streams.make(seed, scene)
+        found = watch_streams.found_in(stream, random.Random(seed))
+        if any(each == what and why.startswith(said) for each, why in watch_streams.check(stream, found)):
+            return True
+    return False
+
+
+def kill(killed: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take these words out of what the watch looks for."""
     whole = watch_module._FINDER
-    killed = {
-        index
-        for index, (_, meaning) in enumerate(watch_module._TABLE)
-        if isinstance(meaning, catalogue.Kind) and meaning.name == kind
-    }
 
     class Blind:
         max_width = whole.max_width
@@ -72,9 +102,63 @@ def test_a_kind_whose_patterns_are_killed_is_missed(kind: str, monkeypatch: pyte
     monkeypatch.setattr(watch_module, "_FINDER", Blind())
     torn = TornWords(each for each in watch_module._TEARABLE if each[0] not in killed)
     monkeypatch.setattr(watch_module, "_TORN", torn)
-    missed: set[str] = set()
-    for seed in range(100_001, 100_801):
-        stream = watch_streams.make(seed)
-        found = watch_streams.found_in(stream, random.Random(seed))
-        missed |= {why for what, why in watch_streams.check(stream, found) if what == "missed"}
-    assert kind in missed
+
+
+@pytest.mark.parametrize("kind", _MADE)
+def test_a_kind_whose_patterns_are_killed_is_missed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = enumerate(watch_module._TABLE)
+    kill({n for n, (_, each) in table if isinstance(each, catalogue.Kind) and each.name == kind}, monkeypatch)
+    assert is_noticed("missed", kind, 100_001, 800, watch_streams.PLAIN)
+
+
+@pytest.mark.parametrize("words", catalogue.BY_NAME["el2-exception"].words, ids=lambda words: words.literal.decode())
+def test_words_that_other_versions_print_are_missed_one_by_one(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill({n for n, (each, _) in enumerate(watch_module._TABLE) if each is words}, monkeypatch)
+    assert is_noticed("missed", "el2-exception", 1, 150, watch_streams.Scene(rare=True))
+
+
+_NEVER = re.compile(rb"(?!)")
+
+
+@pytest.mark.parametrize("rule", ["_SHOWN", "_TOLD", "_UNLESS_QUOTED"])
+def test_a_rule_against_what_is_no_fault_is_needed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if rule == "_UNLESS_QUOTED":
+        monkeypatch.setattr(watch_module, "_BEFORE", [None] * len(watch_module._TABLE))
+    else:
+        monkeypatch.setattr(watch_module, rule, _NEVER)
+    assert is_noticed("invented", "", 1, 400, _DECOYS)
+
+
+def test_a_reset_that_is_not_told_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = BootOrder.see
+    monkeypatch.setattr(BootOrder, "see", lambda *args: replace(seen(*args), reset_in=None))
+    assert is_noticed("missed", "unexpected-reset", 1, 20, _BOOTS)
+
+
+def test_a_boot_that_was_asked_for_and_is_told_is_invented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BootOrder, "expect_boot", lambda _: None)
+    assert is_noticed("invented", "a reset at", 1, 20, _BOOTS)
+
+
+def test_a_fault_of_the_last_boot_that_comes_again_is_missed_where_it_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Tally, "close", lambda _: [])
+    assert is_noticed("missed", "", 1, 100, _BOOTS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "pattern"),
+    [
+        ("hypervisor-layout", "hv_end", rb"hv_end = (0x[0-9a-f]{3})"),
+        ("hypervisor-layout", "core_end", rb"(?!)"),
+        ("log-level", "log_level", rb"log_level: (\w)"),
+    ],
+)
+def test_a_fact_that_is_read_wrongly_is_wrong(
+    kind: str, name: str, pattern: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = catalogue.BY_NAME[kind].fields
+    assert isinstance(fields, dict)
+    monkeypatch.setitem(fields, name, replace(fields[name], pattern=pattern))
+    assert is_noticed("wrong", f"{kind}: {name}", 1, 20, _BOOTS)
