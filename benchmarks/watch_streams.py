@@ -713,8 +713,10 @@ def _add_decoys(rng: random.Random, stream: Stream) -> None:
             last = decoy.rstrip(b"\r\n").split(b"\n")[-1]
             cut = last[: rng.randrange(1, len(last) + 1)].rstrip(b"'\"`=\r")
             number = rng.choice(begun)
-            if _AS_SHOWN.match(_STILL.sub(b"", cut)) and b"\n" not in pieces[number].data:
-                continue  # a file can have such a broken line, too
+            owner = pieces[number].owner
+            torn = b"\n" not in pieces[number].data or (owner is not None and stream.messages[owner].woven)
+            if (_AS_SHOWN.match(_STILL.sub(b"", cut)) and torn) or decoy.startswith(b"unhandled"):
+                continue  # a file can have such a broken line, too; and these words, without more, are a fault's
             if _at_line_start(stream, number) and cut:
                 pieces.insert(number, Piece(None, 0, re.sub(rb"\x1b[^a-zA-Z]{0,30}\Z", b"", cut)))
             continue
@@ -931,7 +933,7 @@ def _owner(stream: Stream, finding: Finding) -> int | None:
     A prefix's remains may stand before, more of them where the words came torn. A byte of another's may look like the
     prefix's first: of two that are so near, the one whose values it has.
     """
-    reach = 400 if finding.confidence is Confidence.LOW else 48
+    reach = 400 if finding.confidence is Confidence.LOW else 96
     owners: list[int] = []
     for shift in range(reach):
         number = stream.owner_of(finding.offset + shift)

@@ -23,6 +23,8 @@ _PANIC = rb"(?:" + _MESSAGE + rb"|(?<=[.\d]))"
 _LINE = rb"(?:\A|(?<=\r))"
 # Words in quotes are what somebody searches for.
 _UNQUOTED = rb"(?:\A|(?<=[^'\"`=]))"
+# Behind its opening brace, a structure's line is over; in prose it goes on.
+_NO_PROSE = rb"\A(?!.*\{\s*\S)"
 _NO_SOURCE = _UNQUOTED + rb"(?<!struct )"
 # In a source's format string, `{}` stands for the number.
 _FILLED = rb"(?<!\{\})(?<!\{\} )"
@@ -105,7 +107,8 @@ class Kind:
     target: who logs it, in the crate `hvisor`; in a report of the kind, the beginning of another one.
     line_is_message: the line itself, without its prefix, is the field `message`.
     proof: words without any remains of a log line's head are somebody's notes, a source or an echo, unless so many
-    fields follow, or a line of its own matches `proved_by`. opener: how the report's first line ends.
+    fields follow, or a line of its own matches `proved_by`. opener: what its first line
+    must match, where only lines above say that a log line had begun.
     """
 
     name: str
@@ -157,7 +160,7 @@ HANDLE_ACCESS = Words(b"mmio_handle_access: ", before=_UNQUOTED)
 # begins nearly every line of hvisor's boot.
 HYPERVISOR_COMPLAINS = Words(
     b"(hvisor::",
-    before=rb"\[(?:ERROR|WARN) {1,3}\d{1,3}\] |\] (?:ERROR|WARN) {1,2}CPU\d{1,3} hvisor: ",
+    before=rb"\[(?:\x08{1,16}[-\\|/]?){0,64}(?:ERROR|WARN) {1,3}\d{1,3}\] |\] (?:ERROR|WARN) {1,2}CPU\d{1,3} hvisor: ",
     near=tuple(
         level + digits + end
         for level, end in (
@@ -197,7 +200,7 @@ KINDS: tuple[Kind, ...] = (
         target=b"memory::mmio:",
         line_is_message=False,
         proof=2,
-        opener=rb"\{\s*\Z",
+        opener=_NO_PROSE,
     ),
     Kind(
         name=MMIO_HANDLER_ERROR,
@@ -268,7 +271,7 @@ KINDS: tuple[Kind, ...] = (
         target=b"panic:",
         line_is_message=False,
         proof=2,
-        opener=rb"\{\s*\Z|" + _PANICKED + rb".{1,200}\d:?\s*\Z",
+        opener=_NO_PROSE,
         proved_by=rb"\A {4}(?:can_unwind: true|force_no_backtrace: false|location: Location \{|payload: Any|"
         rb"message: Some\()",
     ),

@@ -47,8 +47,8 @@ _Value = int | bool | str
 class Proof(enum.Enum):
     """What must follow a report's first words before it is believed.
 
-    NONE: they stand in a log line. OPENER: only above them is something left of one: their own line must end as the
-    kind's does, or fields follow. FIELDS: nothing is left of one, and somebody's notes have a fault's words, too.
+    NONE: they stand in a log line. OPENER: only above them is something left of one: their own line must match the
+    kind's `opener`, or fields follow. FIELDS: nothing is left of one, and somebody's notes have a fault's words, too.
     LATER_FIELDS: they were typed, or what stands before them is what a tool puts before lines of a file; it would stand
     before the lines that follow, too, so that the fields must each have a later line for themselves.
     NEVER: it is a structure in a log line that tells no fault, kept open for its lines.
@@ -251,9 +251,10 @@ class Report:
         """Wait for so many more lines at most."""
         self._lines_left = min(self._lines_left, lines)
 
-    def cut(self, piece: bytes) -> bool:
-        """Take a line's beginning that another report broke off. Returns whether the report is complete."""
+    def cut(self, piece: bytes, by: Kind) -> bool:
+        """Take a line's beginning that a report of kind `by` broke off. Returns whether the report is complete."""
         done = self.take(piece)
+        self._low = self._low or (by is self.kind and self.lines > 0)
         self._fragment = self._broken_off = SPIN.sub(b"", piece)[-_FRAGMENT_BYTES:]
         return done
 

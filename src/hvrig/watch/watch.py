@@ -311,9 +311,7 @@ class Watch:
         told = kind.origin is Origin.HYPERVISOR and not (words.alone or head.found) and _is_told(line)
         shown = _is_shown(line, head.lead - (self._base + hit.start - len(line.text)))
         if shown or (told and kind.opener is not None):
-            begun = any(report.kind is kind and report.doubted and not report.lines for report in self._open)
-            if kind.opener is not None and (head.found or not begun):
-                self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, proof=Proof.LATER_FIELDS)
+            self._doubt(hit.index, kind, head, t, events)
             return
         awaits = self._awaits(hit, kind, line, head)
         proof = Proof.FIELDS if told else self._proof_of(hit, kind, line, head)
@@ -334,6 +332,14 @@ class Watch:
         if said > _SAID_AGAIN or self._suspect is not None:
             return False
         return _HEAD_REMAINS.search(self._text, hit.start - said, hit.start) is None
+
+    def _doubt(self, index: int, kind: Kind, head: _Head, t: float, events: list[WatchEvent]) -> None:
+        """Words that were typed or are shown: of a kind with lines to come, those lines may prove them a fault's."""
+        begun = [report for report in self._open if report.kind is kind and report.doubted and not report.lines]
+        if begun and not (head.found and self._escapes.offset_of(head.lead) > begun[-1].offset):
+            begun[-1].words_seen.add(index)
+        elif kind.opener is not None:
+            self._begin_report(kind, index, head.lead, head.cpu, t, events, proof=Proof.LATER_FIELDS)
 
     def _head_of(self, hit: Hit, kind: Kind, line: _Line, begin: int) -> _Head:
         """The head of the log line that words belong to; where there is none, they begin at `begin` of their line."""
@@ -385,7 +391,8 @@ class Watch:
             return _Head(lead, _cpu_of(level), whole=not words.second)
         if suspect is not None and self._is_suspects(hit, kind):
             return _Head(suspect.lead, suspect.cpu, whole=not words.second)
-        return self._head_above(hit, kind) if words.second else None
+        # Behind nothing in their line, they go on where the words before them were broken off.
+        return self._head_above(hit, kind) if words.second and line.text.strip() else None
 
     def _head_above(self, hit: Hit, kind: Kind) -> _Head | None:
         """A log line's head above that no words have followed: of a CPU of which no report of the kind is open."""
@@ -580,7 +587,7 @@ class Watch:
                 follows = words.second and (
                     cpu in (None, report.cpu) if report.lines == 0 else cpu is None and report.fresh
                 )
-                of_presumed = words.second and cpu is None and report.presumed
+                of_presumed = cpu is None and report.presumed
                 if again or not (follows or of_presumed or kind.origin is Origin.KERNEL):
                     continue
                 if not (words.second and report.broke_off_in(words.literal)):
@@ -612,7 +619,7 @@ class Watch:
     ) -> Report:
         """Open a report. A presumed one tells nothing unless words or fields of its kind follow."""
         if self._open and self._piece < start:
-            self._open[-1].cut(self._text[self._piece - self._base : start - self._base])
+            self._open[-1].cut(self._text[self._piece - self._base : start - self._base], kind)
         if kind.origin is Origin.HYPERVISOR and cpu is not None and proof is not Proof.LATER_FIELDS:
             # A CPU prints its reports one after the other: a new one means that the last is over.
             for before in [each for each in self._open if each.kind.origin is Origin.HYPERVISOR and each.cpu == cpu]:
@@ -689,7 +696,7 @@ class Watch:
         if claims:
             owner, name = claims[0][0], claims[0][1].field
             for other, wanted in claims[1:]:
-                if other.kind is owner.kind and wanted.field == name and not (other.hurried or other.mute):
+                if other.kind is owner.kind and wanted.field == name and not (other.hurried or other.mute or other.doubted):
                     owner.share(name, other)
                     break
             for other in self._open[self._open.index(owner) + 1 :]:
