@@ -160,7 +160,7 @@ HANDLE_ACCESS = Words(b"mmio_handle_access: ", before=_UNQUOTED)
 # begins nearly every line of hvisor's boot.
 HYPERVISOR_COMPLAINS = Words(
     b"(hvisor::",
-    before=rb"\[(?:\x08{1,16}[-\\|/]?){0,64}(?:ERROR|WARN) {1,3}\d{1,3}\] |\] (?:ERROR|WARN) {1,2}CPU\d{1,3} hvisor: ",
+    before=rb"(?:ERROR|WARN) {1,3}\d{1,3}\] |(?:ERROR|WARN) {1,2}CPU\d{1,3} hvisor: ",
     near=tuple(
         level + digits + end
         for level, end in (

@@ -364,7 +364,7 @@ class Watch:
         """What must follow words, by what is left of a log line's head before them, in their line or above it."""
         if _HEAD_REMAINS.search(_still(line.text[-256:])):
             return Proof.NONE
-        unspoken = self._base + hit.start - self._wordless <= _AFTERMATH
+        unspoken = self._base + hit.start - self._wordless <= _AFTERMATH or any(each.presumed for each in self._open)
         return Proof.OPENER if self._suspect is not None or unspoken or _has_head_above(line) else Proof.FIELDS
 
     def _awaits(self, hit: Hit, kind: Kind, line: _Line, head: _Head) -> Report | None:
@@ -587,7 +587,7 @@ class Watch:
                 follows = words.second and (
                     cpu in (None, report.cpu) if report.lines == 0 else cpu is None and report.fresh
                 )
-                of_presumed = cpu is None and report.presumed
+                of_presumed = words.second and cpu is None and report.presumed
                 if again or not (follows or of_presumed or kind.origin is Origin.KERNEL):
                     continue
                 if not (words.second and report.broke_off_in(words.literal)):
