@@ -696,7 +696,11 @@ class Watch:
         if claims:
             owner, name = claims[0][0], claims[0][1].field
             for other, wanted in claims[1:]:
-                if other.kind is owner.kind and wanted.field == name and not (other.hurried or other.mute or other.doubted):
+                if (
+                    other.kind is owner.kind
+                    and wanted.field == name
+                    and not (other.hurried or other.mute or other.doubted)
+                ):
                     owner.share(name, other)
                     break
             for other in self._open[self._open.index(owner) + 1 :]:
