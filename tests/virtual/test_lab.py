@@ -292,12 +292,16 @@ def test_what_a_killed_run_left_acquired_is_taken_back_by_the_next_one(lab: Lab)
     assert lab.client("reservations") == ""
 
 
-def test_a_place_acquired_by_hand_is_used_and_left_acquired(lab: Lab) -> None:
+def test_a_place_acquired_by_hand_is_used_and_left_acquired_after_a_killed_run_too(lab: Lab) -> None:
     lab.client("-p", ONE, "acquire")
     process = lab.start(ONE)
     lab.await_event("phase-began", phase="u-boot")
-    process.send_signal(signal.SIGINT)
-    lab.end(process)
+    process.kill()
+    process.wait(10)
+    after = lab.start(ONE, folder="next")
+    lab.await_event("phase-began", folder="next", phase="u-boot")
+    after.send_signal(signal.SIGINT)
+    assert "used, and left acquired" in lab.end(after, folder="next").output
     assert lab.who == [ONE]
     lab.client("-p", ONE, "release")
 
