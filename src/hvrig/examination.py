@@ -317,7 +317,7 @@ class _Examination:
         if left:
             return fail("; ".join(p.message.rstrip(".") for p in left), " ".join(p.remedy for p in left))
         if self._bench is None:
-            return ok("nothing was acquired or switched on")
+            return ok("no board was switched on, and this run holds no place")
         board = "switch the board off by hand" if self._bench.power.by_hand else "the board is off"
         return ok(f"{board}; the place is as it was before")
 

@@ -91,8 +91,10 @@ class LabgridHold:
             self._connect()
             self.place = self._hold()
         except BaseException:
-            with suppress(LabError):  # what ended the try is the news
+            try:
                 self._release()
+            except LabError as failure:  # what ended the try is the news
+                self._tell(str(failure))
             raise
         return self
 

@@ -333,3 +333,23 @@ def _impatient(do: Callable[..., Any]) -> Callable[..., Any]:
     """The first thing that is asked of the loop, the connection, gets no time."""
     seconds = iter([0.05])
     return lambda work, within: do(work, next(seconds, within))
+
+
+def test_a_try_that_failed_and_could_not_be_undone_is_told(
+    coordinator: Coordinator, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator.board("x1")
+
+    async def refuse(request: Any, timeout: float) -> None:
+        raise Refused("out of order")
+
+    def interrupted(line: str) -> None:
+        runs.told.append(line)
+        if line.startswith("place x1 acquired"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(coordinator, "ReleasePlace", refuse)
+    hold = LabgridHold("127.0.0.1", "x1", tags={}, wait_s=0, locks=runs.locks, tell=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        hold.__enter__()
+    assert "Place x1 could not be given back: out of order." in runs.told[-1]
