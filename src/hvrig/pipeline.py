@@ -920,7 +920,7 @@ class _InterruptKeys:
     def _work(self) -> None:
         while not self._stop.wait(self._settings.interrupt_interval_s):
             try:
-                self._console.write(self._settings.interrupt.encode("latin-1"))
+                self._console.write(self._settings.interrupt.encode("ascii"))
             except LabError:
                 return  # the dialogue meets the same dead console and reports it
 

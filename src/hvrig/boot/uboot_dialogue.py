@@ -205,7 +205,7 @@ class UBoot:
         signs = {_Sign.PROMPT: self._prompt, _Sign.KERNEL: KERNEL_STARTED, _Sign.RESET: BANNER}
         here = 0
         while True:
-            self._spawn.type(self._settings.interrupt.encode("utf-8"))
+            self._spawn.type(self._settings.interrupt.encode("ascii"))
             seen = self._spawn.await_first(signs, deadline.capped(self._settings.interrupt_interval_s))
             if seen is not None and seen.key is _Sign.PROMPT:
                 self._prompt_seen = True

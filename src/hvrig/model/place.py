@@ -77,7 +77,7 @@ class UBootSettings:
     """How to speak with the place's U-Boot.
 
     prompt: what U-Boot prints when it takes a command, literally.
-    interrupt: the bytes that stop autoboot, sent every `interrupt_interval_s` from power-on on.
+    interrupt: the characters that stop autoboot, ASCII, sent every `interrupt_interval_s` from power-on on.
     setup: commands before loading, such as the network's.
     load: the command for one image; `{address}` and `{file}` are filled in.
     before_boot: commands after the images are loaded and proven.
@@ -106,6 +106,7 @@ class UBootSettings:
                     bool(self.interrupt),
                     r'interrupt is empty: give the key that stops autoboot, such as "\x03" (Ctrl-C)',
                 ),
+                (self.interrupt.isascii(), f"interrupt {self.interrupt!r} must be ASCII: U-Boot compares bytes"),
                 (0.005 <= self.interrupt_interval_s <= 1, "interrupt_interval_s must be between 0.005 and 1"),
                 (bool(self.boot.strip()), "boot is empty: give the command that starts hvisor, such as 'bootm ...'"),
                 ("{address}" in self.load and "{file}" in self.load, "load must contain {address} and {file}"),

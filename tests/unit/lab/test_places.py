@@ -10,7 +10,7 @@ import yaml
 from hvrig.lab.places import load_place, on_every_board, place_names, settings_of, with_rack
 from hvrig.model.errors import UsageError
 from hvrig.model.memory import Range
-from hvrig.model.place import Place
+from hvrig.model.place import Place, UBootSettings
 
 REPOSITORY = Path(__file__).parents[3]
 PLACES = REPOSITORY / "lab" / "places.yaml"
@@ -319,3 +319,9 @@ def test_a_change_is_made_on_every_board_and_a_mistake_says_on_which(write: Writ
 
     with pytest.raises(UsageError, match=r"Board x2: No such file"):
         on_every_board(place, refuse)
+
+
+@pytest.mark.parametrize("keys", ["\u00a7", "\u20ac"])
+def test_what_stops_autoboot_is_ascii(keys: str) -> None:
+    with pytest.raises(ValueError, match="must be ASCII"):
+        UBootSettings(boot="bootm", interrupt=keys)
