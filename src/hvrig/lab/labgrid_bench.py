@@ -155,9 +155,11 @@ class LabgridBench:
     def _acquire(self, environment: Environment, stack: ExitStack) -> None:
         """Hold the target's RemotePlace, if it has one, and have labgrid take its resources from there."""
         remote = _remote_place(environment.config.data["targets"][self._name])
-        if remote is None:
-            return
         given = self._acquisition
+        if remote is None:
+            if given.wait_s:
+                self._tell(f"--wait has no effect: no labgrid coordinator lends out place {self._name}")
+            return
         address = given.coordinator or str(
             environment.config.get_option("coordinator_address", os.environ.get("LG_COORDINATOR", DEFAULT_COORDINATOR))
         )

@@ -14,7 +14,7 @@ from labgrid.util.proxy import proxymanager
 from labgrid.util.ssh import sshmanager
 
 from hvrig.lab.labgrid_bench import LabgridBench, stable_name
-from hvrig.model.bench import RackPorts, ResourceNames, SerialEndpoint, SshEndpoint
+from hvrig.model.bench import Acquisition, RackPorts, ResourceNames, SerialEndpoint, SshEndpoint
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError, UsageError
 
@@ -250,6 +250,16 @@ def test_two_outlets_and_a_driver_that_names_neither(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="multiple resources matching NetworkPowerPort") as refused:
         LabgridBench(path, "desk").__enter__()
     assert "bindings" in refused.value.remedy
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 60.0])
+def test_waiting_for_a_place_that_nobody_lends_out_is_said_to_have_no_effect(tmp_path: Path, wait_s: float) -> None:
+    path = tmp_path / "places.yaml"
+    path.write_text(DESK.format(power="ManualPowerDriver: {}"))
+    told: list[str] = []
+    with LabgridBench(path, "desk", acquisition=Acquisition(wait_s=wait_s), tell=told.append):
+        pass
+    assert told == (["--wait has no effect: no labgrid coordinator lends out place desk"] if wait_s else [])
 
 
 class Entry:
