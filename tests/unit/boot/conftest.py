@@ -1,4 +1,4 @@
-"""A fake U-Boot that talks back, and a tap over a socketpair, for tests of the dialogue.
+"""A fake U-Boot that talks back over a line whose time is made up, for tests of the dialogue.
 
 It is a fake: a line editor, a handful of commands and a memory, enough to be lied to, flooded, reset and
 interrupted. What a real U-Boot prints is in tests/virtual.
@@ -6,13 +6,15 @@ interrupted. What a real U-Boot prints is in tests/virtual.
 
 from __future__ import annotations
 
+import math
 import random
 import re
-import socket
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,28 +33,116 @@ HVISOR = b"".join(
 )
 
 
-class SocketTap:
-    """A ConsoleTap over one end of a socketpair."""
+READ_S = 1e-6  # what a read takes at the least, so that whoever polls gets on
 
-    def __init__(self, end: socket.socket) -> None:
-        self.end = end
+
+class Line:
+    """A serial line with a clock of its own: a ConsoleTap at one end, a board's thread at the other.
+
+    The two take turns: the board runs while the host reads, and time passes only while both of them wait. So a
+    deadline ends because the other side was silent, never because the machine was busy.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
         self.typed = bytearray()
+        self._to_host = bytearray()
+        self._to_board = bytearray()
+        self._wakes_at = math.inf
+        self._hears = False
+        self._over = False
+        self._thread: threading.Thread | None = None
+        self._boards_turn = threading.Semaphore(0)
+        self._hosts_turn = threading.Semaphore(0)
+
+    def clock(self) -> float:
+        """Seconds since the test began, by this line's time."""
+        return self.now
+
+    def deadline(self, seconds: float) -> Deadline:
+        """A deadline by this line's time."""
+        return Deadline(seconds, self.clock)
+
+    # The host's end.
 
     def read(self, deadline: Deadline) -> bytes:
-        self.end.settimeout(max(0.0005, deadline.remaining))
-        try:
-            return self.end.recv(65536)
-        except (TimeoutError, BlockingIOError):
-            return b""
+        # TapSpawn makes the deadline for this read, by the machine's clock: its length is what counts.
+        until = self.now + max(READ_S, deadline.seconds)
+        while True:
+            if self._thread is not None and ((self._hears and self._to_board) or self._wakes_at <= self.now):
+                self._boards_turn.release()
+                self._hosts_turn.acquire()
+            if self._to_host:
+                data = bytes(self._to_host)
+                self._to_host.clear()
+                return data
+            if self._wakes_at > until:
+                self.now = until
+                return b""
+            self.now = self._wakes_at
 
     def write(self, data: bytes) -> None:
         self.typed += data
-        self.end.sendall(data)
+        self._to_board += data
+
+    # The board's end.
+
+    def power_on(self, live: Callable[[], None]) -> None:
+        """Run the board, which lives until it leaves `live`; `_PowerCutError` ends it."""
+
+        def work() -> None:
+            try:
+                self._take_turn()
+                live()
+            except _PowerCutError:
+                pass
+            self._wakes_at, self._hears = math.inf, False
+            self._over = True
+            self._hosts_turn.release()
+
+        self._wakes_at = self.now
+        self._thread = threading.Thread(target=work, daemon=True)
+        self._thread.start()
+
+    def cut_power(self) -> None:
+        if self._thread is not None and not self._over:
+            self._over = True
+            self._boards_turn.release()
+            self._thread.join()
+
+    def say(self, data: bytes) -> None:
+        self._to_host += data
+
+    def hear(self, seconds: float = math.inf) -> bytes:
+        """What was typed, all of it; waits until something is, or `seconds`."""
+        if not self._to_board:
+            self._wait(seconds, hears=True)
+        data = bytes(self._to_board)
+        self._to_board.clear()
+        return data
+
+    def be_silent(self, seconds: float = math.inf) -> None:
+        self._wait(seconds, hears=False)
+
+    def _wait(self, seconds: float, *, hears: bool) -> None:
+        self._wakes_at, self._hears = self.now + seconds, hears
+        self._hosts_turn.release()
+        self._take_turn()
+        self._wakes_at, self._hears = math.inf, False
+
+    def _take_turn(self) -> None:
+        self._boards_turn.acquire()
+        if self._over:
+            raise _PowerCutError
+
+
+class _PowerCutError(Exception):
+    """Ends the board's thread."""
 
 
 @dataclass
 class FakeUBoot:
-    """A board with U-Boot, in a thread of its own from `power_on` to `close`.
+    """A board with U-Boot, from `power_on` to the end of the test.
 
     autoboot_s: how long a Ctrl-C is awaited (0: only what has come already). late_s: silence after the key.
     lose: probability that a typed character is lost. noise: probability of a burst with each line printed.
@@ -60,6 +150,7 @@ class FakeUBoot:
     corrupt: files that arrive with a flipped bit. line_full: CONFIG_SYS_CBSIZE. guest: what bootm prints.
     """
 
+    line: Line
     seed: int = 0
     files: dict[str, bytes] = field(default_factory=dict)
     autoboot_s: float = 0.05
@@ -78,62 +169,39 @@ class FakeUBoot:
     shell: bytes = b"\r\n/ # \x1b[6n"
 
     def __post_init__(self) -> None:
-        board, host = socket.socketpair()
-        self.tap = SocketTap(host)
         self.ran: list[str] = []
         self.env: dict[str, str] = {}
         self.memory: dict[int, bytes] = {}
-        self._board = board
         self._random = random.Random(self.seed)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._live, daemon=True)
 
-    def power_on(self) -> SocketTap:
-        self._thread.start()
-        return self.tap
+    def power_on(self) -> Line:
+        self.line.power_on(self._live)
+        return self.line
 
-    def power_on_shell(self, said: bytes) -> SocketTap:
+    def power_on_shell(self, said: bytes) -> Line:
         """Nothing but root-linux's shell, which has said `said` and waits."""
-        self._thread = threading.Thread(target=self._live_in_shell, args=(said,), daemon=True)
-        return self.power_on()
-
-    def close(self) -> None:
-        self._over.set()
-        self._board.shutdown(socket.SHUT_RDWR)
-        if self._thread.is_alive():
-            self._thread.join()
-        self._board.close()
-        self.tap.end.close()
+        self.line.say(said)
+        self.line.power_on(self._shell)
+        return self.line
 
     def _live(self) -> None:
-        try:
-            while not self._over.is_set():
-                self._boot()
-        except OSError:
-            pass
-
-    def _live_in_shell(self, said: bytes) -> None:
-        try:
-            self._board.sendall(said)
-            self._shell()
-        except OSError:
-            pass
+        while True:
+            self._boot()
 
     def _boot(self) -> None:
         self.env.clear()
         self.memory.clear()
         self._say(SPL)
         self._say(self.decoy)
-        self._over.wait(0.03)
+        self.line.be_silent(0.03)
         self._say(BANNER)
         self._say(b"Hit key to stop autoboot('CTRL+C'):  0")
         if b"\x03" not in self._hear(self.autoboot_s):
             self._say(b"\r\nStarting kernel ...\r\n")
-            self._over.wait()
-            return
-        self._over.wait(self.late_s)
+            self.line.be_silent()
+        self.line.be_silent(self.late_s)
         self._say(b"\r\n")
-        while not self._over.is_set():
+        while True:
             line = self._edit()
             if self.cut_power and self.cut_power in line:
                 self.cut_power = ""
@@ -147,16 +215,8 @@ class FakeUBoot:
                 return
             self._run(line)
 
-    def _hear(self, seconds: float | None) -> bytes:
-        self._board.settimeout(max(0.0005, seconds) if seconds is not None else None)
-        try:
-            heard = self._board.recv(4096)
-        except (TimeoutError, BlockingIOError):
-            return b""
-        if not heard:
-            self._over.set()
-            raise OSError("the tap is gone")
-        return heard[: self.fifo]
+    def _hear(self, seconds: float = math.inf) -> bytes:
+        return self.line.hear(seconds)[: self.fifo]
 
     def _say(self, data: bytes) -> None:
         if self.noise and self._random.random() < self.noise:
@@ -164,29 +224,29 @@ class FakeUBoot:
             # Never a digit: a wrong number would rightly be believed.
             burst = bytes(b | 0x80 if b & 3 else 0 for b in self._random.randbytes(self._random.randint(1, 6)))
             data = data[:at] + burst + data[at:]
-        self._board.sendall(data)
+        self.line.say(data)
 
     def _edit(self) -> str:
         """A line, edited as cread_line() does."""
         self._say(b"=> ")
         line = bytearray()
         while True:
-            for byte in self._hear(None):
+            for byte in self._hear():
                 if self._random.random() < self.lose:
                     continue
                 if byte == 3:
                     line.clear()
-                    self._board.sendall(b"<INTERRUPT>\r\n=> ")
+                    self.line.say(b"<INTERRUPT>\r\n=> ")
                 elif self.dead_prompt:
                     continue
                 elif byte == 13:
-                    self._board.sendall(b"\r\n")
+                    self.line.say(b"\r\n")
                     return line.decode("latin-1")
                 elif len(line) >= self.line_full:
-                    self._board.sendall(b"\x07")
+                    self.line.say(b"\x07")
                 else:
                     line.append(byte)
-                    self._board.sendall(bytes([byte]))
+                    self.line.say(bytes([byte]))
 
     def _run(self, line: str) -> None:
         status = 0
@@ -230,7 +290,7 @@ class FakeUBoot:
         self._say(b"Using eth0 device\r\nFilename '%s'.\r\nLoading: *\x08" % name.encode())
         if self.silent_server:
             self._say(b"T T T ")
-            while b"\x03" not in self._hear(None):
+            while b"\x03" not in self._hear():
                 pass
             self._say(b"\r\nAbort\r\n")
             return 1
@@ -247,8 +307,8 @@ class FakeUBoot:
     def _shell(self) -> None:
         """root-linux's shell; an empty `shell` is a root-linux that hangs."""
         line = bytearray()
-        while not self._over.is_set():
-            for byte in self._hear(None):
+        while True:
+            for byte in self._hear():
                 if not self.shell:
                     continue
                 if byte == 0x15:
@@ -256,22 +316,29 @@ class FakeUBoot:
                 elif byte == 13:
                     found = re.fullmatch(rb"echo (.*)", bytes(line))
                     said = b"\r\n" + found[1].replace(b'"', b"") if found else b""
-                    self._board.sendall(said + self.shell)
+                    self.line.say(said + self.shell)
                     line.clear()
                 else:
                     line.append(byte)
-                    self._board.sendall(bytes([byte]))
+                    self.line.say(bytes([byte]))
 
 
 @pytest.fixture
-def fake_uboot() -> Iterator[Callable[..., FakeUBoot]]:
-    """Makes fake boards, and ends them."""
-    made: list[FakeUBoot] = []
+def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """The test's line; its time is pexpect's, too."""
+    made = Line()
+    monkeypatch.setattr("pexpect.expect.time", SimpleNamespace(time=made.clock))
+    yield made
+    made.cut_power()
 
-    def make(**how: object) -> FakeUBoot:
-        made.append(FakeUBoot(**how))  # type: ignore[arg-type]
-        return made[-1]
 
-    yield make
-    for board in made:
-        board.close()
+@pytest.fixture
+def deadline(line: Line) -> Callable[[float], Deadline]:
+    """Makes deadlines by the line's time."""
+    return line.deadline
+
+
+@pytest.fixture
+def fake_uboot(line: Line) -> Callable[..., FakeUBoot]:
+    """Makes a fake board at the line."""
+    return partial(FakeUBoot, line)

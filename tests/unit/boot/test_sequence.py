@@ -56,7 +56,7 @@ def test_from_power_on_to_the_shell(fake_uboot: Make, tmp_path: Path) -> None:
         answers={"mw.l 0x80b0080 0xffffffff || true": b""},
     )
     heard = Heard()
-    bring_up(board.power_on(), wanted, heard)
+    bring_up(board.power_on(), wanted, heard, board.line.clock)
     assert heard.phases == [Phase.UBOOT, Phase.LOAD, Phase.HYPERVISOR, Phase.ROOT_LINUX]
     assert [file.name for file in heard.files] == ["Image", "zone0.dtb", "hvisor.bin"]
     assert board.ran[0] == "setenv serverip 10.0.2.2"
@@ -68,11 +68,12 @@ def test_what_was_loaded_before_a_failure_is_told(fake_uboot: Make, tmp_path: Pa
     board = fake_uboot(files={"Image": wanted.images["Image"].path.read_bytes()})
     heard = Heard()
     with pytest.raises(LabError, match=r"zone0\.dtb is not there"):
-        bring_up(board.power_on(), wanted, heard)
+        bring_up(board.power_on(), wanted, heard, board.line.clock)
     assert [file.name for file in heard.files] == ["Image"]
     assert heard.phases[-1] is Phase.LOAD
 
 
 def test_a_failing_setup_command_is_named(fake_uboot: Make, tmp_path: Path) -> None:
+    board = fake_uboot()
     with pytest.raises(LabError, match="'nonsense' failed with status 1: Unknown command"):
-        bring_up(fake_uboot().power_on(), place(tmp_path, setup=("nonsense",)), Heard())
+        bring_up(board.power_on(), place(tmp_path, setup=("nonsense",)), Heard(), board.line.clock)
