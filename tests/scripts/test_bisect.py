@@ -219,7 +219,12 @@ def test_hvrig_hears_that_the_job_is_cancelled(bench: Bench) -> None:
     bench.plan("six", "wait")
     calls = os.open(bench.folder / "calls", os.O_RDWR)  # for writing, too: else it ends with each writer
     with subprocess.Popen(
-        bench.command("bisect", "one", "six"), cwd=bench.checkout, env=bench.environment, stderr=subprocess.DEVNULL
+        bench.command("bisect", "one", "six"),
+        cwd=bench.checkout,
+        env=bench.environment,
+        stderr=subprocess.DEVNULL,
+        # A shell that starts tests in the background has them ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as bisect:
         assert next_line(calls).endswith(" ")
         assert next_line(calls) == "waiting"

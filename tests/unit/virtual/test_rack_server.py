@@ -90,7 +90,7 @@ class Bench:
         return client
 
 
-def wait_until(condition: object, seconds: float = 5.0) -> None:
+def wait_until(condition: object, seconds: float = 20.0) -> None:
     deadline = Deadline(seconds)
     while not condition():  # type: ignore[operator]
         assert not deadline.expired, "did not become true"
@@ -335,13 +335,15 @@ def test_fault_uart_cut_leaves_the_connection_and_passes_nothing(bench: Bench) -
 def test_fault_uart_disconnect_drops_refuses_and_then_accepts_again(bench: Bench) -> None:
     bench.power("1")
     with bench.uart() as client:
-        bench.bench("uart-disconnect", "1")
-        began = time.monotonic()
+        bench.bench("uart-disconnect", "9999")
         assert client.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", bench.ends.uart_port))
+    began = time.monotonic()
+    bench.bench("uart-disconnect", "0.5")
     wait_until(lambda: _connects(bench.ends.uart_port))
-    assert time.monotonic() - began >= 0.9
+    assert time.monotonic() - began >= 0.5
+    wait_until(lambda: bench.status()["uart_clients"] == 0)  # the one that tried has gone
     with bench.uart() as client:
         client.sendall(b"back\n")
         assert read_until(client, b"]\r\n") == b"[back]\r\n"
@@ -382,7 +384,7 @@ def test_the_board_dies_with_the_rack(bench: Bench, number: signal.Signals) -> N
     pid = bench.status()["qemu_pid"]
     assert isinstance(pid, int)
     os.kill(bench.ends.pid, number)
-    wait_until(lambda: not runs(bench.ends.pid) and not runs(pid), 1.0)
+    wait_until(lambda: not runs(bench.ends.pid) and not runs(pid))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -406,7 +408,7 @@ time.sleep(60)
         pids = [int(rack), json.loads(status)["qemu_pid"]]
         assert all(runs(pid) for pid in pids)
         parent.send_signal(number)
-        wait_until(lambda: not any(runs(pid) for pid in pids), 1.0)
+        wait_until(lambda: not any(runs(pid) for pid in pids))
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_rack_or_board(bench: Bench) -> None:
@@ -437,7 +439,7 @@ def adapter(folder: Path) -> Iterator[tuple[Bench, Path]]:
 
 
 def read_device(fd: int, end: bytes) -> bytes:
-    got, deadline = b"", Deadline(5)
+    got, deadline = b"", Deadline(20)
     while not got.endswith(end):
         assert not deadline.expired, f"only {got[-100:]!r} came"
         ready, _, _ = select.select([fd], [], [], deadline.remaining)
@@ -487,12 +489,13 @@ def test_an_adapter_pulled_out_hangs_up_and_comes_back_as_another_device(adapter
     device = os.open(link, os.O_RDWR | os.O_NOCTTY)
     bench.power("1")
     read_device(device, b"board\r\n")
-    bench.bench("adapter-out", "0.2")
+    bench.bench("adapter-out", "9999")
     assert not link.is_symlink()
-    select.select([device], [], [], 5)
+    select.select([device], [], [], 20)
     with contextlib.suppress(OSError):
         assert os.read(device, 100) == b""
     os.close(device)
+    bench.bench("adapter-out", "0.2")
     wait_until(link.is_symlink)
     device = os.open(link, os.O_RDWR | os.O_NOCTTY)
     os.write(device, b"again\n")
