@@ -51,7 +51,7 @@ HEAD_REMAINS = (
 # number, or the level in brackets of `dmesg -r` and pstore. A compiler's line has a column, hvisor's own errors name a
 # source: their ends are their own, and a fault can break them.
 _FILE = rb"(?:/[A-Za-z][\w./+~-]*|[A-Za-z_.~][\w./+~-]*\.(?!rs:)[A-Za-z]\w{0,7})"
-SHOWN = rb"\A(?:" + _FILE + rb":(?:(?!\d{1,7}:\d{1,5}[:\]])\S.*)?|<\d{1,3}>)\Z"
+SHOWN = rb"\A(?:" + _FILE + rb":(?:(?!:|\d{1,7}:\d{1,5}[:\]])\S.*)?|<\d{1,3}>)\Z"
 # A panic's short form; of a program's panic it says the thread: `thread 'main' panicked at`.
 _PANICKED = rb"(?<!' )panicked at"
 # What `grep -A` puts before the lines that follow: the file's name with a dash.

@@ -303,7 +303,7 @@ class Report:
     def _read(self, line: bytes, text: bytes) -> None:
         if self._structured and self._begins_short(line):
             return  # another's, whose words were lost
-        if self.lines and _SHOWN_AFTER.match(line):
+        if _SHOWN_AFTER.match(line):
             return  # a file's
         if self.kind.target is not None and line.count(b"hvisor::" + self.kind.target) > (not self.lines):
             self._disturbed = True

@@ -58,6 +58,8 @@ def _goes_on(text: bytes, at: int, rest: bytes, gaps: int) -> bool:
     # What was written between may begin with the same letters as the words go on with.
     for taken in range(same, max(same - _PIECE, -1), -1):
         piece = rest[taken : taken + _PIECE]
+        if len(piece) == 1:
+            continue  # any text has it
         after = at + taken
         found = text.find(piece, after + 1, after + _GAP + len(piece))
         while found >= 0:

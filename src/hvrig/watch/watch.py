@@ -316,7 +316,7 @@ class Watch:
         awaits = self._awaits(hit, kind, line, head)
         proof = Proof.FIELDS if told else self._proof_of(hit, kind, line, head)
         if kind.origin is Origin.HYPERVISOR:
-            self._leave_suspect(kind, head, t, events)
+            self._leave_suspect(hit, kind, head, t, events)
         if awaits is not None:
             self._goes_on(awaits, hit.index, t, events)
         elif not head.whole or not self._belongs_to_open_report(words, hit.index, kind, head.cpu, t, events):
@@ -469,13 +469,14 @@ class Watch:
                 suspect.report = self._begin_report(kind, -1, suspect.lead, suspect.cpu, t, events, presumed=True)
                 suspect.report.limit(_LINES_AFTER)
 
-    def _leave_suspect(self, kind: Kind, head: _Head, t: float, events: list[WatchEvent]) -> None:
+    def _leave_suspect(self, hit: Hit, kind: Kind, head: _Head, t: float, events: list[WatchEvent]) -> None:
         """Words of the hypervisor's have come. Where they are not the suspect's, they broke into its words."""
+        own = self._suspect is not None and self._is_suspects(hit, kind)
         suspect, self._suspect = self._suspect, None
-        if suspect is None or suspect.report is not None or head.lead <= suspect.lead:
+        if suspect is None or own or suspect.report is not None or head.lead <= suspect.lead:
             return
         logged = _logged_by(self._text[suspect.text - self._base : head.lead - self._base])
-        if logged is not None and logged is not kind:
+        if logged is not None:
             self._begin_report(logged, -1, suspect.lead, suspect.cpu, t, events, presumed=True).limit(_LINES_AFTER)
 
     def _is_suspects(self, hit: Hit, kind: Kind) -> bool:
@@ -584,8 +585,8 @@ class Watch:
         for report in reversed(self._open):
             if kind is report.kind:
                 again = index in report.words_seen
-                follows = words.second and (
-                    cpu in (None, report.cpu) if report.lines == 0 else cpu is None and report.fresh
+                follows = (
+                    words.second and report.fresh and (cpu in (None, report.cpu) if report.lines == 0 else cpu is None)
                 )
                 of_presumed = words.second and cpu is None and report.presumed
                 if again or not (follows or of_presumed or kind.origin is Origin.KERNEL):
@@ -825,7 +826,8 @@ def _has_head_above(line: _Line) -> bool:
         return False
     start = line.above.rfind(b"\n", 0, heads[-1].start()) + 1
     before = line.above[start : heads[-1].start()]
-    return _SHOWN.match(before) is None and _SAYS.search(line.above, start) is None
+    said = [each.end() for each in _SAYS.finditer(line.above, start)]
+    return _SHOWN.match(before) is None and not (said and heads[-1].start() < said[-1])
 
 
 def _calm_head(words: Words, kind: Kind, line: _Line) -> _CalmHead | None:
