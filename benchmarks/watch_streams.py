@@ -934,15 +934,24 @@ def _owner(stream: Stream, finding: Finding) -> int | None:
     prefix's first: of two that are so near, the one whose values it has.
     """
     reach = 400 if finding.confidence is Confidence.LOW else 96
+    line = stream.data[finding.offset : finding.offset + reach]
+
+    def whole(number: int) -> bool:
+        return any(stream.survives(number, span) for span in stream.messages[number].words)
+
     owners: list[int] = []
     for shift in range(reach):
         number = stream.owner_of(finding.offset + shift)
         if number is not None and _tells_of(finding, stream.messages[number]) and number not in owners:
-            if shift >= 8 and owners:
+            if shift >= 8 and owners and (b"\n" in line[:shift] or any(map(whole, owners))):
                 break
             owners.append(number)
+    if not owners and finding.confidence is Confidence.LOW:
+        # Words that somebody typed can stand far above a report that has lost its own: its values tell whose it is.
+        behind = [n for n, each in enumerate(stream.messages) if _tells_of(finding, each) and stream.places_of(n)]
+        owners = [n for n in behind if stream.offset_of(n) > finding.offset and _agreement(stream, n, finding) >= 2]
 
-    return max(owners, key=lambda number: _agreement(stream, number, finding), default=None)
+    return max(owners, key=lambda number: (_agreement(stream, number, finding), whole(number)), default=None)
 
 
 def _tells_of(finding: Finding, message: Message) -> bool:
@@ -995,6 +1004,8 @@ def _check_fields(stream: Stream, number: int, finding: Finding) -> Iterator[tup
             yield "swapped", name
         elif stream.touched(number, span):
             yield "unknowable", name
+        elif stream.is_as_shown(number) and got in _said_around(stream, number, name):
+            yield "as shown", name
         else:
             yield "wrong", f"{message.kind}: {name} is {got!r} instead of {value!r}"
     headed = message.head is not None and stream.survives(number, message.head) and not stream.is_as_shown(number)

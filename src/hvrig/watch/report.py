@@ -260,7 +260,7 @@ class Report:
 
     def take(self, piece: bytes) -> bool:
         """Take the next bytes, at most `room`, up to and with a newline. Returns whether the report is complete."""
-        lacking = len(self._lacking)
+        lacking, doubted = len(self._lacking), self.doubted
         self._room -= len(piece)
         kept = SPIN.sub(b"", piece)
         self._text += kept[: _EXCERPT_BYTES - len(self._text)]
@@ -277,6 +277,8 @@ class Report:
         self._short = self._short or short
         if not piece.endswith(b"\n"):
             return self._room <= 0
+        if doubted and self.proven:
+            self._lines_left = self.kind.max_lines - self.lines
         self.lines += 1
         self._lines_left -= 1
         if short:

@@ -30,6 +30,8 @@ _KERNEL_PANIC_WITHIN = 16384
 
 # After a line that follows a report's end, an unfinished report waits for so many more lines of its own.
 _LINES_AFTER = 8
+# So many lines at most, its first with them, has a report until its fields have come that prove it.
+_LINES_OF_PROOF = 12
 # The longest head of a log line up to its source.
 _HEAD_BYTES = 64
 # Between a log line's prefix and its second words stand so many bytes at most, where the first have lost some.
@@ -101,6 +103,8 @@ _CALM_HEAD = re.compile(
     + _STAMP
     + rb" (?:INFO|DEBUG|TRACE) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:) \([A-Za-z_][\w:]{0,80}:\d{1,6}\) "
 )
+# A piece of a fault's head or words, behind a calm head: a structure may be the fault's.
+_OF_A_FAULT = re.compile(rb"ERROR|WARN|panic|unhandled")
 # So it goes on with a structure; no fault does.
 _NAMED = re.compile(rb"\w(?: =|:) \Z")
 _NAME_BYTES = 4
@@ -319,8 +323,20 @@ class Watch:
             self._leave_suspect(hit, kind, head, t, events)
         if awaits is not None:
             self._goes_on(awaits, hit.index, t, events)
-        elif not head.whole or not self._belongs_to_open_report(words, hit.index, kind, head.cpu, t, events):
+        elif (
+            not head.whole
+            or self._are_of_another(hit, kind, line)
+            or not self._belongs_to_open_report(words, hit.index, kind, head.cpu, t, events)
+        ):
             self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, whole=head.whole, proof=proof)
+
+    def _are_of_another(self, hit: Hit, kind: Kind, line: _Line) -> bool:
+        """Whether second words come behind what is left of their first ones, and all open reports have theirs whole."""
+        if not _TABLE[hit.index][0].second or kind.words[0].literal in line.text:
+            return False
+        open_ones = [report for report in self._open if report.kind is kind]
+        left = line.text.endswith(_LEFT_OF_WORDS[kind.name])
+        return left and bool(open_ones) and all(hit.index - 1 in report.words_seen for report in open_ones)
 
     def _said_again(self, hit: Hit, kind: Kind) -> bool:
         """Whether words have just begun a report that nobody believes yet: what follows can prove that one as well."""
@@ -339,7 +355,8 @@ class Watch:
         if begun and not (head.found and self._escapes.offset_of(head.lead) > begun[-1].offset):
             begun[-1].words_seen.add(index)
         elif kind.opener is not None:
-            self._begin_report(kind, index, head.lead, head.cpu, t, events, proof=Proof.LATER_FIELDS)
+            report = self._begin_report(kind, index, head.lead, head.cpu, t, events, proof=Proof.LATER_FIELDS)
+            report.limit(_LINES_OF_PROOF)
 
     def _head_of(self, hit: Hit, kind: Kind, line: _Line, begin: int) -> _Head:
         """The head of the log line that words belong to; where there is none, they begin at `begin` of their line."""
@@ -842,10 +859,12 @@ def _calm_head(words: Words, kind: Kind, line: _Line) -> _CalmHead | None:
         return None
     heads = list(_CALM_HEAD.finditer(text)) if b"(" in text else []
     named = _NAMED.search(text, max(0, len(text) - _NAME_BYTES))
-    if heads and (named or not _LEVEL.search(text)):
+    if heads and not _OF_A_FAULT.search(text, heads[-1].end()) and (named or not _LEVEL.search(text)):
         return _CalmHead(len(line.text) - len(text[heads[-1].start() :]), _cpu_of(heads[-1]))
     above = list(_CALM_HEAD.finditer(line.above)) if named and not heads else []
-    return _CalmHead(0, _cpu_of(above[-1])) if above else None
+    if not above or _OF_A_FAULT.search(line.above, above[-1].end()) or _OF_A_FAULT.search(text):
+        return None
+    return _CalmHead(0, _cpu_of(above[-1]))
 
 
 def _in_calm_structure(kind: Kind, line: _Line) -> bool:
