@@ -17,6 +17,9 @@ _CAUSE_OF_ORIGIN = {
     Origin.KERNEL: Cause.KERNEL_FAULT,
     Origin.BOARD: Cause.UNEXPECTED_RESET,
 }
+# The secure firmware stopped, and the board with it: nothing was reset, and who made it stop is not said. Of the causes
+# there are, a hang is what it comes to, and blames nobody.
+_CAUSE_OF_KIND = {"el3-exception": Cause.HANG, "tee-panic": Cause.HANG}
 _SUBJECT_OF_ORIGIN = {
     Origin.HYPERVISOR: "the hypervisor",
     Origin.KERNEL: "root-linux's kernel",
@@ -65,7 +68,7 @@ def judge_alarm(alarm: Alarm, *, during: str, can_have: str) -> Judgement:
     if alarm.kind == OOM_KILL:
         return _did_not_fit(during, can_have)
     reason = f"the UART showed {alarm.kind} of {_SUBJECT_OF_ORIGIN[alarm.origin]} {during}"
-    return Judgement(Outcome.FAIL, _CAUSE_OF_ORIGIN[alarm.origin], reason)
+    return Judgement(Outcome.FAIL, _CAUSE_OF_KIND.get(alarm.kind, _CAUSE_OF_ORIGIN[alarm.origin]), reason)
 
 
 def with_pages(judgement: Judgement, coverage: Coverage | None) -> Judgement:

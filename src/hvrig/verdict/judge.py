@@ -25,6 +25,7 @@ NO_FAULT_KINDS = frozenset({"oom-kill"})
 
 # The other kinds of origin board are U-Boot's own reports.
 RESET_KIND = "unexpected-reset"
+FIRMWARE_KINDS = ("el3-exception", "tee-panic")
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,15 @@ def board_fault(evidence: Evidence) -> _Ruling | None:
     if not faults:
         return None
     first = faults[0]
+    if first.kind in FIRMWARE_KINDS:
+        return _Ruling(
+            Outcome.FAIL,
+            Cause.HANG,
+            f"The secure firmware stopped{_while(evidence, first)}, and the board with it: {describe_fault(first)}.",
+            "Whether hypervisor, kernel or firmware made it stop is not said: look in uart.log for its registers and "
+            "for what came before.",
+            phase_at(evidence, first.offset),
+        )
     if first.kind != RESET_KIND:
         return _Ruling(
             Outcome.FAIL,

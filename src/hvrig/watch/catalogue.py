@@ -2,7 +2,9 @@
 
 Sources: hvisor's `src/memory/mmio.rs`, `src/zone.rs`, `src/panic.rs`, `src/arch/aarch64/trap.rs` and its
 issue 221; Linux `kernel/panic.c`, `arch/arm64/kernel/traps.c`, `arch/arm64/mm/fault.c`, `kernel/rcu/tree_stall.h`,
-`kernel/watchdog.c`, `kernel/hung_task.c`, `mm/oom_kill.c`.
+`kernel/watchdog.c`, `kernel/hung_task.c`, `mm/oom_kill.c`, `mm/slub.c`,
+`lib/list_debug.c`; TF-A `bl31/aarch64/crash_reporting.S`, `plat/common/aarch64/plat_common.c`; OP-TEE's panic from
+knowledge of its console.
 """
 
 from __future__ import annotations
@@ -16,9 +18,14 @@ from hvrig.watch.words import Words
 
 # Where a kernel message begins: at a line's beginning, after what a progress display wrote over itself, or after
 # printk's timestamp (with CONFIG_PRINTK_CALLER the thread or CPU, too), which may stand in the middle of a guest line.
-_MESSAGE = rb"(?:\A|(?<=[\r\x08])|\[ {0,5}\d{1,7}\.\d{6}\](?:\[ {0,5}[TC]\d{1,7}\])? )"
-# A panic of a kernel without timestamps, in the middle of memtester's `trying mlock ...` or `testing  12`.
-_PANIC = rb"(?:" + _MESSAGE + rb"|(?<=[.\d]))"
+# So may the thread or CPU alone, with printk.time=0.
+_CALLER = rb"\[ {0,5}[TC]\d{1,7}\]"
+_STAMP = rb"\[ {0,5}\d{1,7}\.\d{6}\](?:" + _CALLER + rb")?"
+_MESSAGE = rb"(?:\A|(?<=[\r\x08])|(?:" + _STAMP + rb"|" + _CALLER + rb") )"
+# Of a kernel without timestamps, in the middle of memtester's `trying mlock ...` or `testing  12`, or behind a prompt.
+_PANIC = rb"(?:" + _MESSAGE + rb"|(?<=[.\d])|(?<=login: )|(?<=[^\s#$][#$] )|(?<=/ # ))"
+# The last line of a kernel panic up to its words, where a kernel without timestamps lost the first in a guest's line.
+PANIC_END = rb"---\[ end "
 # A firmware's banner begins with a newline of its own.
 _LINE = rb"(?:\A|(?<=\r))"
 # Words in quotes are what somebody searches for.
@@ -30,8 +37,11 @@ _NO_SOURCE = _UNQUOTED + rb"(?<!struct )"
 _FILLED = rb"(?<!\{\})(?<!\{\} )"
 _HVISOR_TARGET = rb"\(hvisor[\w:]{0,80}\) "
 
+# What a terminal program puts before each line of its log.
+_DATE = rb"(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]{0,10}\]? )?"
+
 # A pretty-printed structure's last line; `    },` ends an inner one.
-_CLOSING_BRACE = rb"\A\}\s*\Z"
+_CLOSING_BRACE = rb"\A" + _DATE + rb"\}\s*\Z"
 
 _HEX = rb"(0x[0-9a-fA-F]{1,16})"
 # How a line of a pretty-printed structure ends.
@@ -48,10 +58,17 @@ HEAD_REMAINS = (
     rb"\) (?:[Zz]one \d{1,3} )?\Z"
 )
 # What stands before a line, or a log line in it, that a tool shows from a file: grep's file name, with or without line
-# number, or the level in brackets of `dmesg -r` and pstore. A compiler's line has a column, hvisor's own errors name a
-# source: their ends are their own, and a fault can break them.
+# number; the number of grep, cat or less; rsyslog's date, host and program; the mark of a diff. A compiler's line has a
+# column, hvisor's own errors name a source: their ends are their own, and a fault can break them.
 _FILE = rb"(?:/[A-Za-z][\w./+~-]*|[A-Za-z_.~][\w./+~-]*\.(?!rs:)[A-Za-z]\w{0,7})"
-SHOWN = rb"\A(?:" + _FILE + rb":(?:(?!:|\d{1,7}:\d{1,5}[:\]])\S.*)?|<\d{1,3}>)\Z"
+SHOWN = (
+    rb"\A(?:"
+    + _FILE
+    + rb":(?:(?!:|\d{1,7}:\d{1,5}[:\]])\S.*)?|[+-]|\d{1,7}:|(?=.{6}\t) {0,5}\d{1,6}\t|(?=.{7} ) {1,6}\d{1,6} |"
+    rb"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,24}) [\w.-]{1,64} kernel: )\Z"
+)
+# The level that `dmesg -r` and pstore show, and that a kernel with console_msg_format=syslog prints itself.
+LEVEL = rb"\A<\d{1,3}>\Z"
 # A panic's short form; of a program's panic it says the thread: `thread 'main' panicked at`.
 _PANICKED = rb"(?<!' )panicked at"
 # What `grep -A` puts before the lines that follow: the file's name with a dash.
@@ -106,6 +123,7 @@ class Kind:
     zone_in_head: it stands before the fields.
     target: who logs it, in the crate `hvisor`; in a report of the kind, the beginning of another one.
     line_is_message: the line itself, without its prefix, is the field `message`.
+    quotes: what one of its lines says up to words of another kind that are its message.
     proof: words without any remains of a log line's head are somebody's notes, a source or an echo, unless so many
     fields follow, or a line of its own matches `proved_by`. opener: what its first line
     must match, where only lines above say that a log line had begun.
@@ -129,6 +147,7 @@ class Kind:
     zone_in_head: bool = False
     target: bytes | None = None
     line_is_message: bool = True
+    quotes: bytes | None = None
     proof: int = 1
     proved_by: bytes | None = None
     opener: bytes | None = None
@@ -150,6 +169,8 @@ HYPERVISOR_PANIC = "hypervisor-panic"
 KERNEL_PANIC = "kernel-panic"
 OOM_KILL = "oom-kill"
 UNEXPECTED_RESET = "unexpected-reset"
+EL3_EXCEPTION = "el3-exception"
+TEE_PANIC = "tee-panic"
 LAYOUT = "hypervisor-layout"
 LOG_LEVEL = "log-level"
 
@@ -227,14 +248,14 @@ KINDS: tuple[Kind, ...] = (
             "message": Field(
                 rb"message: (?!Some\()(\S.{0,400}?)"
                 + _COMMA
-                + rb"|message: (assertion .{1,200} failed)\s*\Z"
+                + rb"|message: (assertion .{1,200} failed(?:: .{1,200}?)?)\s*\Z"
                 + rb"|"
                 + _PANICKED
                 + rb" '(.{1,400}?)', "
                 + _PLACE,
                 FieldType.TEXT,
                 below=(
-                    (rb"message: Some\(\s*\Z", rb"\A {8}(?!(?:file|line|col): )(\S.{0,400}?)" + _COMMA),
+                    (rb"message: Some\(\s*\Z", rb"\A" + _DATE + rb" {8}(?!(?:file|line|col): )(\S.{0,400}?)" + _COMMA),
                     (_PANICKED + rb" " + _PLACE, rb"\A(?![\[\s]|.*\{\s*\Z)(.{1,400}?)\s*\Z"),
                 ),
             ),
@@ -268,6 +289,7 @@ KINDS: tuple[Kind, ...] = (
         ),
         short=_PANICKED,
         zone=rb"[Zz]one (\d{1,3}) has|root zone has",
+        quotes=rb"\bmessage: (?:(?!ERROR |WARN )[^\n]){0,160}\Z",
         target=b"panic:",
         line_is_message=False,
         proof=2,
@@ -283,7 +305,7 @@ KINDS: tuple[Kind, ...] = (
             Words(
                 b"EL2 Exception: ",
                 tail=(rb"[DIEHS]", rb"[anCVM]", rb"[ts=C]"),
-                before=_UNQUOTED,
+                before=_UNQUOTED + rb"(?:Unhandled )?",
                 bare=True,
                 alone=True,
             ),
@@ -338,7 +360,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name=KERNEL_PANIC,
         origin=Origin.KERNEL,
-        words=(Words(b"Kernel panic - not syncing", before=_PANIC),),
+        words=(Words(b"Kernel panic - not syncing", before=rb"(?:\A" + PANIC_END + rb"|" + _PANIC + rb")"),),
         sample="[   12.345678] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b",
         meaning="root-linux panicked.",
         remedy="If it is tied to another kernel fault, begin there; else with its message.",
@@ -348,12 +370,15 @@ KINDS: tuple[Kind, ...] = (
         origin=Origin.KERNEL,
         severity=Severity.ERROR,
         words=(
-            Words(b"Unable to handle kernel", before=_MESSAGE),
+            Words(b"Unable to handle kernel", before=_PANIC),
             Words(b"Internal error: ", tail=(rb"[^s\n]",), before=_MESSAGE),
             Words(b"Oops: ", tail=(rb"[0-9a-f]",), before=_MESSAGE),
             Words(b"Oops - ", before=_MESSAGE),
             Words(b"Oops [#", before=_MESSAGE),
             Words(b"Oops[#", before=_MESSAGE),
+            Words(b" handler detected on CPU", before=_MESSAGE + rb"Bad mode in [\w ]{1,30}"),
+            Words(b"Unhandled 64-bit el1", before=_MESSAGE),
+            Words(b"Insufficient stack space to handle exception", before=_MESSAGE),
         ),
         sample="[   12.345678] Unable to handle kernel NULL pointer dereference at virtual address 0000000000000010",
         meaning="root-linux's kernel did something it must not.",
@@ -371,6 +396,11 @@ KINDS: tuple[Kind, ...] = (
             Words(b"BUG: ", tail=(rb"[^s\n]",), before=_MESSAGE),
             Words(b"BUG: s", tail=(rb"[^o\n]",), before=_MESSAGE),  # `BUG: soft lockup` is its own kind
             Words(b"kernel BUG at ", before=_MESSAGE),
+            # SLUB's `BUG kmalloc-256 (Not tainted): Poison overwritten`; without a stamp programs say such things, too.
+            Words(b"BUG ", tail=(rb"[b-z]",), before=_STAMP + rb" "),
+            Words(b"BUG a", tail=(rb"[^t\n]",), before=_STAMP + rb" "),
+            Words(b"list_del corruption", before=_MESSAGE),
+            Words(b"list_add corruption", before=_MESSAGE),
         ),
         sample="[   12.345678] kernel BUG at mm/slub.c:4132!",
         meaning="root-linux's kernel found itself in a state that cannot be.",
@@ -412,6 +442,7 @@ KINDS: tuple[Kind, ...] = (
         words=(
             Words(b"self-detected stall on CPU", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
             Words(b"detected stalls on CPUs/tasks", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
+            Words(b"detected stalls on tasks", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
             Words(b"detected expedited stalls on", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
         ),
         sample="[   47.123456] rcu: INFO: rcu_preempt self-detected stall on CPU",
@@ -460,6 +491,7 @@ KINDS: tuple[Kind, ...] = (
         words=(
             Words(b"Out of memory: Kill", before=_MESSAGE),
             Words(b"Memory cgroup out of memory: Kill", before=_MESSAGE),
+            Words(b"Out of memory (oom_kill_allocating_task): Kill", before=_MESSAGE),
         ),
         sample="[   33.123456] Out of memory: Killed process 214 (memtester) total-vm:788072kB, anon-rss:741048kB",
         meaning="root-linux had no memory left and killed a process: the size is wrong for this board. "
@@ -476,6 +508,8 @@ KINDS: tuple[Kind, ...] = (
         words=(
             # With a digit: U-Boot's binary has its format, `esr 0x%08lx`.
             Words(b'"Synchronous Abort" handler, esr 0x', tail=(rb"[0-9a-f]",), before=_UNQUOTED),
+            Words(b'"Irq" handler, esr 0x', tail=(rb"[0-9a-f]",), before=_UNQUOTED),
+            Words(b'"Fiq" handler, esr 0x', tail=(rb"[0-9a-f]",), before=_UNQUOTED),
             Words(b'"Error" handler, esr 0x', tail=(rb"[0-9a-f]",), before=_UNQUOTED + rb"(?:Bad mode in )?"),
         ),
         sample='"Synchronous Abort" handler, esr 0x96000004',
@@ -489,6 +523,38 @@ KINDS: tuple[Kind, ...] = (
             "esr": Field(rb"handler, esr (0x[0-9a-f]{8,16})" + _AFTER),
             "far": Field(rb"handler, esr 0x[0-9a-f]{8,16}, far (0x[0-9a-f]{1,16})" + _AFTER, required=False),
         },
+    ),
+    Kind(
+        name=EL3_EXCEPTION,
+        origin=Origin.BOARD,
+        words=(
+            Words(b"Unhandled Exception in EL3", before=_LINE),
+            Words(b"Unhandled Exception from ", tail=(rb"[El]", rb"[Lo]"), before=_LINE),
+            Words(b"Unhandled External Abort received on 0x", tail=(rb"[0-9a-f]",), before=_LINE + rb"ERROR: {1,4}"),
+            Words(b"PANIC at PC : 0x", tail=(rb"[0-9a-f]",), before=_LINE),
+            Words(b"ASSERT: plat/", before=_LINE),
+        ),
+        sample="Unhandled Exception in EL3.",
+        meaning="The secure firmware (TF-A's BL31, at EL3) took an exception that it has no handler for, its own or "
+        "one of a lower level that was routed to it, and stopped.",
+        remedy="Registers follow on the UART: esr_el3 says what it was, elr_el3 where. With `External Abort` or esr "
+        "0xbe...: an access to an address, or to a device without power or clock, that nobody answers; look at what "
+        "was done last by whom. Which of hvisor, root-linux and the firmware did it, the text does not say.",
+        max_lines=60,
+        end=rb"\A(?:elr_el3|far_el3) += 0x",
+        fields={"esr": Field(rb"\Aesr_el3 += " + _HEX + rb"\s", required=False)},
+    ),
+    Kind(
+        name=TEE_PANIC,
+        origin=Origin.BOARD,
+        words=(
+            Words(b"'unhandled pager abort'", before=rb"E/TC:[\d? ]{1,12}Panic "),
+            Words(b"Panic at core/arch/arm/k", before=rb"E/TC:[\d? ]{1,12}"),
+        ),
+        sample="E/TC:0 0 Panic 'unhandled pager abort' at core/arch/arm/kernel/abort.c:586 <abort_handler>",
+        meaning="OP-TEE, the secure world's operating system, panicked; that CPU does not come back.",
+        remedy="The abort's address stands in the lines above. Check that OP-TEE's memory is reserved in the device "
+        "tree of whoever touched it, and that BL31, OP-TEE and U-Boot are of one release.",
     ),
     Kind(
         name=UNEXPECTED_RESET,
@@ -542,6 +608,8 @@ _DDR = Words(b"DDR V", tail=(rb"\d", rb"\.", rb"\d", rb"\d", rb" ", *[rb"[0-9a-f
 # `step` orders what comes once in a boot: a step that is not above the last one means that the board began anew.
 MARKS: tuple[MarkWords, ...] = (
     MarkWords(mark=Mark.SPL, words=_DDR, step=1),
+    # Since 2024: `DDR 9fa84341ce typ 24/09/06-09:51:11,fwver: v1.18`.
+    MarkWords(mark=Mark.SPL, words=Words(b" typ ", tail=(rb"\d", rb"\d", rb"/"), before=rb"DDR [0-9a-f]{10}"), step=1),
     MarkWords(mark=Mark.SPL, words=Words(b"U-Boot TPL 20", before=_LINE), step=1),
     MarkWords(mark=Mark.SPL, words=Words(b"U-Boot SPL board init", before=_LINE), step=2),
     MarkWords(mark=Mark.SPL, words=Words(b"U-Boot SPL 20", before=_LINE), step=3),
@@ -577,6 +645,10 @@ MARKS: tuple[MarkWords, ...] = (
 BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
 
 
+def _said(kind: Kind) -> str:
+    return ", ".join(f"`{words.literal.decode().strip()}`" for words in kind.words) or "those of the marks of a boot"
+
+
 def as_markdown() -> str:
     """The fault catalogue as a page: docs/fault-catalogue.md."""
     parts = [
@@ -596,6 +668,7 @@ def as_markdown() -> str:
         fields = ", ".join(f"`{name}`" for name in kind.fields) or "none of its own"
         parts.append(
             f"\n## {kind.name}\n\n{kind.meaning}\n\n    {kind.sample}\n\n"
+            f"- words: {_said(kind)}\n"
             f"- origin: {kind.origin.value}\n- severity: {kind.severity.value}\n- fields: {fields}\n"
             f"- what to do: {kind.remedy}\n"
         )

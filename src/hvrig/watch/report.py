@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hvrig.model.finding import Confidence, Finding
+from hvrig.model.finding import Confidence, Finding, Origin
 from hvrig.model.harmless import harmless
 from hvrig.watch.catalogue import SHOWN_AFTER, Field, FieldType, Kind
 from hvrig.watch.torn import SPIN
@@ -139,6 +139,13 @@ class Report:
     def rootless(self) -> bool:
         """Whether it has words without anything of a log line's head, and none of its fields yet."""
         return self._proof is Proof.FIELDS and not (self.presumed or self._taken)
+
+    def quotes(self, text: bytes) -> bool:
+        """Whether words that follow `text` in their line are this report's message."""
+        quotes = self.kind.quotes
+        if quotes is None or "message" not in self._lacking:
+            return False
+        return _compiled(quotes).search(text) is not None or ("message" in self._below and not text.strip())
 
     @property
     def mute(self) -> bool:
@@ -391,6 +398,8 @@ class Report:
             fields["message"] = _PREFIX.sub("", excerpt).split("\n", 1)[0].strip()[:_MESSAGE_CHARACTERS]
         fields |= {name: self._taken[name] for name in self.kind.fields if name in self._taken and name not in unsure}
         missing = tuple(name for name, field in self.kind.fields.items() if field.required and name not in fields)
+        # A call trace of which nothing came: another report took its lines.
+        bare = self.kind.end is not None and self.kind.origin is Origin.KERNEL and self.lines <= 1
         return Finding(
             kind=self.kind.name,
             origin=self.kind.origin,
@@ -401,7 +410,7 @@ class Report:
             fields=fields,
             missing=missing,
             excerpt=excerpt,
-            confidence=Confidence.LOW if missing or self._low or self._mixed or contested else Confidence.HIGH,
+            confidence=Confidence.LOW if missing or bare or self._low or self._mixed or contested else Confidence.HIGH,
             severity=self.kind.severity,
         )
 

@@ -116,7 +116,11 @@ _LEFT_OF_WORDS = {
 }
 _HEAD_REMAINS = re.compile(catalogue.HEAD_REMAINS)
 _SHOWN = re.compile(catalogue.SHOWN)
+_LEVELLED = re.compile(catalogue.LEVEL)
 _STAMPED = re.compile(_STAMP)
+# A kernel's line; hvisor's own has its level there.
+_STAMPED_LINE = re.compile(rb"\n" + _STAMP + rb" (?!(?:ERROR|WARN|INFO|DEBUG|TRACE) )[^ ]")
+_STAMP_BYTES = 32
 # The last of a line.
 # A whole head of any level, with what it says.
 _SAYS = re.compile(
@@ -220,7 +224,11 @@ class Watch:
         self._closed: deque[tuple[Report, int]] = deque(maxlen=_OPEN_REPORTS)  # the last, and where each was closed
         self._kernel_fault: int | None = None  # offset of the last one that was no panic
         self._spoken = 0  # where the last words of a fault's first line ended
-        self._stamped = False  # this boot's kernel prints timestamps
+        self._kernel_panicked = False
+        self._stamped: bool | None = None  # whether this boot's kernel prints timestamps, if that is known
+        self._levelled = False  # and before them its level, `<4>`
+        self._entered = False  # the hypervisor's hello came
+        self._looked = 0  # so far a first stamp was looked for
         self._layout: Finding | None = None
         self._layout_told = False
 
@@ -254,6 +262,7 @@ class Watch:
         if self._open:
             # Lines that torn words may still claim wait until those have been looked for.
             self._read_lines(end if self._suspect is None else self._scan, t, events)
+        self._look_for_stamp(self._scan)
         keep = max(0, self._scan - _CONTEXT - _FINDER.max_width)
         if self._open:
             keep = min(keep, self._piece)
@@ -262,6 +271,13 @@ class Watch:
         if keep > base:
             self._text, self._base = text[keep - base :], keep
             self._escapes.forget_before(keep)
+
+    def _look_for_stamp(self, until: int) -> None:
+        """Learn from a line's own timestamp that the kernel prints them: a quiet one does not say that it boots."""
+        if self._stamped is None and self._entered and until > self._looked:
+            first = max(0, self._looked - _STAMP_BYTES - self._base)
+            self._stamped = True if _STAMPED_LINE.search(self._text, first, until - self._base) else None
+        self._looked = max(self._looked, until)
 
     def _words(self, hit: Hit, t: float, events: list[WatchEvent]) -> None:
         start, end = self._base + hit.start, self._base + hit.end
@@ -275,12 +291,17 @@ class Watch:
         meaning = _TABLE[hit.index][1]
         stamped = _STAMPED.search(line.text, begin) is not None
         if isinstance(meaning, MarkWords):
-            if _is_shown(line, begin):
+            first = meaning.mark is Mark.LINUX_BOOTING and self._stamped is None
+            levelled = first and _LEVELLED.match(line.text[:begin]) is not None
+            if self._is_shown(line, begin) and not levelled:
                 return
             said = line.text + self._text[hit.start : hit.end]
             self._mark(meaning, said, start, end, t, events)
-            self._stamped = stamped if meaning.mark is Mark.LINUX_BOOTING else self._stamped
+            if first:
+                self._stamped, self._levelled = stamped, levelled
+            self._entered = self._entered or meaning.mark is Mark.HYPERVISOR_HELLO
             return
+        self._look_for_stamp(start)
         if isinstance(meaning, _Suspicious):
             self._suspect_head(line, begin, start, end, t, events)
         elif meaning.origin is Origin.KERNEL and self._stamped and not stamped:
@@ -294,7 +315,7 @@ class Watch:
     def _suspect_head(self, line: _Line, begin: int, start: int, end: int, t: float, events: list[WatchEvent]) -> None:
         prefix = _COMPLAINS_PREFIX.search(line.text, max(0, len(line.text) - _HEAD_BYTES))
         first = prefix.start() if prefix else begin
-        if _is_shown(line, first):
+        if self._is_shown(line, first):
             return
         if self._suspect is not None:
             self._pursue(start, t, events, last=True)
@@ -311,9 +332,13 @@ class Watch:
             lead = self._base + hit.start - len(line.text) + calm.start
             self._begin_report(kind, hit.index, lead, calm.cpu, t, events, proof=Proof.NEVER)
             return
+        if kind.name == catalogue.KERNEL_PANIC and line.text.endswith(b"---[ end ") and self._kernel_panicked:
+            return
         head = self._head_of(hit, kind, line, begin)
+        if not head.found and head.cpu is None and any(each.quotes(line.text[:begin]) for each in self._open):
+            return
         told = kind.origin is Origin.HYPERVISOR and not (words.alone or head.found) and _is_told(line)
-        shown = _is_shown(line, head.lead - (self._base + hit.start - len(line.text)))
+        shown = self._is_shown(line, head.lead - (self._base + hit.start - len(line.text)))
         if shown or (told and kind.opener is not None):
             self._doubt(hit.index, kind, head, t, events)
             return
@@ -424,7 +449,7 @@ class Watch:
     def _late_words(self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent]) -> None:
         words, suspect = _TABLE[hit.index][0], self._suspect
         start = self._base + hit.start
-        if _is_shown(line, begin):
+        if self._is_shown(line, begin):
             return
         if suspect is not None and suspect.report is None:
             text = self._text[suspect.text - self._base : hit.start]
@@ -549,6 +574,13 @@ class Watch:
         found = before.search(line.text, max(0, len(line.text) - _BEFORE_BYTES[hit.index]))
         return None if found is None else found.start()
 
+    def _is_shown(self, line: _Line, begin: int) -> bool:
+        """Whether a tool shows what begins at `begin` of a line, from a file; the line's beginning must be known."""
+        if not line.above or begin <= 0:
+            return False
+        before = line.text[:begin]
+        return _SHOWN.match(before) is not None or (not self._levelled and _LEVELLED.match(before) is not None)
+
     def _line_before(self, index: int) -> _Line:
         first = max(0, index - _CONTEXT)
         context = self._text[first:index]
@@ -562,7 +594,7 @@ class Watch:
         offset = self._escapes.offset_of(start)
         if turn.begins:
             self._end_chapter(start, t, events)
-            self._stamped = False
+            self._stamped, self._levelled, self._entered = None, False, False
         if turn.reset_in is not None:
             events.append(Alarm(catalogue.UNEXPECTED_RESET, Origin.BOARD, offset, t))
             events.append(
@@ -667,6 +699,7 @@ class Watch:
         if report.announced or not report.proven or kind.origin is Origin.FACT:
             return
         report.announced = True
+        self._kernel_panicked = self._kernel_panicked or kind.name == catalogue.KERNEL_PANIC
         if kind.name in (catalogue.MMIO_FAULT, catalogue.MMIO_HANDLER_ERROR):
             answered = any(_TABLE[words][0] is catalogue.HANDLE_ACCESS for words in report.words_seen)
             self._incidents.append(_Incident(report.offset, report.cpu, answered))
@@ -801,6 +834,7 @@ class Watch:
         self._incidents.clear()
         self._closed.clear()
         self._kernel_fault = None
+        self._kernel_panicked = False
 
 
 def _cpu_of(prefix: re.Match[bytes]) -> int | None:
@@ -818,11 +852,6 @@ def _logged_by(text: bytes) -> Kind | None:
 def _may_be_same(one: int | None, other: int | None) -> bool:
     """Whether two CPU numbers, either of which may be unknown, can mean the same CPU."""
     return one is None or other is None or one == other
-
-
-def _is_shown(line: _Line, begin: int) -> bool:
-    """Whether a tool shows what begins at `begin` of a line, from a file; the line's own beginning must be known."""
-    return bool(line.above) and begin > 0 and _SHOWN.match(line.text[:begin]) is not None
 
 
 def _is_told(line: _Line) -> bool:

@@ -80,6 +80,8 @@ def test_anything_less_does_not(facts: RungFacts, outcome: Outcome, cause: Cause
         ("unhandled-mmio-fault", Origin.HYPERVISOR, Outcome.FAIL, Cause.HYPERVISOR_FAULT),
         ("kernel-panic", Origin.KERNEL, Outcome.FAIL, Cause.KERNEL_FAULT),
         ("unexpected-reset", Origin.BOARD, Outcome.FAIL, Cause.UNEXPECTED_RESET),
+        ("el3-exception", Origin.BOARD, Outcome.FAIL, Cause.HANG),
+        ("tee-panic", Origin.BOARD, Outcome.FAIL, Cause.HANG),
         ("oom-kill", Origin.KERNEL, Outcome.INFRA, Cause.USAGE),
     ],
 )

@@ -174,6 +174,15 @@ def test_an_exception_after_the_start_is_the_hypervisors_and_no_reset() -> None:
     assert again.cause is Cause.UNEXPECTED_RESET
 
 
+@pytest.mark.parametrize("kind", ["el3-exception", "tee-panic"])
+def test_a_stop_of_the_secure_firmware_blames_nobody(kind: str) -> None:
+    stop = Finding(kind=kind, origin=Origin.BOARD, offset=3500, t=0.0, fields={"message": "PANIC at PC : 0x4"})
+    verdict = judge(replace(GOOD, findings=(stop,), rungs=()))
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAIL, Cause.HANG)
+    assert "firmware" in verdict.summary
+    assert "0x4" in verdict.summary
+
+
 def test_an_exception_of_u_boots_own_that_it_survived_is_no_reset() -> None:
     exception = Finding(kind="u-boot-exception", origin=Origin.BOARD, offset=1500, t=0.0)
     survived = judge(replace(GOOD, findings=(exception,)))

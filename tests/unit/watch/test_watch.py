@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvrig.model.finding import Alarm, Finding, Mark, Milestone, Origin, WatchEvent
+from hvrig.model.finding import Alarm, Confidence, Finding, Mark, Milestone, Origin, WatchEvent
 from hvrig.watch import Watch
 
 from .stream_pieces import PIECES
@@ -276,6 +276,83 @@ def test_a_fault_behind_a_trace_and_inside_of_one_is_found_once(trace: bytes) ->
     assert fault.fields == FAULT_FIELDS
     (fault,) = faults(fed([trace + FAULT[:60] + b"\x08|" + FAULT[60:]]))
     assert fault.fields == FAULT_FIELDS
+
+
+BOOTING = b"[    0.000000] Booting Linux on physical CPU 0x0\r\n"
+
+
+def test_a_kernel_that_prints_its_levels_is_heard() -> None:
+    panic = b"<0>[   12.345678] Kernel panic - not syncing: Oops\r\n"
+    assert [each.kind for each in faults(fed([b"\r\n<6>" + BOOTING + panic]))] == ["kernel-panic"]
+    assert faults(fed([b"\r\n" + BOOTING + b"# dmesg -r\r\n<6>" + BOOTING + panic])) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "mmio_handle_access: [src/memory/mmio.rs:110:13] Invalid argument",
+        "hypercall error: x",
+        "Failed to fetch instruction at 0x500000",
+        "zone 1 has some error, please shut down it",
+    ],
+)
+@pytest.mark.parametrize("shape", ["    message: %s,\r\n", "    message: Some(\r\n        %s,\r\n    ),\r\n"])
+def test_a_panic_with_another_fault_s_words_is_one_finding(said: str, shape: str) -> None:
+    panic = (
+        "[ERROR 1] (hvisor::panic:24) panic occurred: PanicInfo {\r\n" + shape % said + "    location: Location {\r\n"
+        '        file: "src/x.rs",\r\n        line: 1,\r\n        col: 2,\r\n    },\r\n}\r\n'
+    )
+    (found,) = faults(fed([panic.encode()]))
+    assert (found.kind, found.fields["message"], found.missing) == ("hypervisor-panic", said, ())
+    other = b"[ERROR 0] (hvisor::arch::aarch64::trap:290) hypercall error: y\r\n"  # of another CPU
+    assert len(faults(fed([panic.encode().replace(b"    location", other + b"    location")]))) == 2
+
+
+def test_a_message_behind_a_date_and_one_with_an_assertion_s_text() -> None:
+    panic = (
+        "[ERROR 1] (hvisor::panic:24) panic occurred: PanicInfo {\r\n    message: Some(\r\n"
+        "        root zone has some error,\r\n    ),\r\n"
+    )
+    dated = "".join(f"[2026-11-24 15:03:48.123] {line}\r\n" for line in panic.split("\r\n")[:-1])
+    (found,) = faults(fed([dated.encode()]))
+    assert found.fields["message"] == "root zone has some error"
+    asserted = (
+        b"[ERROR 1] (hvisor::panic:24) panic occurred: PanicInfo {\r\n    message: assertion `left == right` failed: b"
+    )
+    (found,) = faults(fed([asserted + b"\r\n  left: 1\r\n right: 2,\r\n"]))
+    assert found.fields["message"] == "assertion `left == right` failed: b"
+
+
+@pytest.mark.parametrize("date", [b"[2026-11-24 15:03:48.123] ", b"2026-11-24T15:03:48 ", b"[15:03:48.123] "])
+def test_a_log_with_dates_before_its_lines_is_a_uart_s(date: bytes) -> None:
+    lines = BOOTING + FAULT + b"[   12.345678] Kernel panic - not syncing: x\r\n"
+    found = faults(fed([b"".join(date + line for line in lines.splitlines(keepends=True))]))
+    assert {each.kind for each in found} == {"unhandled-mmio-fault", "kernel-panic"}
+
+
+def test_a_quiet_kernel_is_known_by_its_first_stamp() -> None:
+    hello, program = b"\r\nHello, start HVISOR at 0x500000!\r\n", b"Internal error: could not open the database\r\n"
+    stamped = hello + b"[    1.000000] usb 1-1: new device\r\n" + program + b"BUG: please report\r\n"
+    assert faults(fed([stamped])) == []
+    assert fed(cut(stamped, 1)) == fed([stamped])
+    own = b"[    1.000000] INFO  CPU0 hvisor: (hvisor:117) x\r\n"  # hvisor's own stamp says nothing of the kernel
+    panic = b"Kernel panic - not syncing: x\r\n"
+    assert [each.kind for each in faults(fed([hello + own + panic]))] == ["kernel-panic"]
+
+
+def test_dmesg_s_stamps_do_not_hide_what_a_kernel_without_them_says() -> None:
+    said = BOOTING[15:] + b"# dmesg\r\n" + BOOTING + b"Kernel panic - not syncing: x\r\n"
+    assert [each.kind for each in faults(fed([said]))] == ["kernel-panic"]
+
+
+def test_a_newer_ddr_banner_is_a_mark() -> None:
+    banner = b"DDR 9fa84341ce typ 24/09/06-09:51:11,fwver: v1.18\r\n"
+    assert marks(fed([b"\r\n" + banner])) == [(Mark.SPL, "")]
+
+
+def test_an_oops_whose_trace_another_took_is_not_sure() -> None:
+    line = b"[    1.000000] BUG: Bad page state\r\n"
+    assert [each.confidence for each in faults(fed([line]))] == [Confidence.LOW]
 
 
 def test_repeats_are_counted_and_told_at_the_flush() -> None:
