@@ -58,15 +58,14 @@ HEAD_REMAINS = (
     rb"\) (?:[Zz]one \d{1,3} )?\Z"
 )
 # What stands before a line, or a log line in it, that a tool shows from a file: grep's file name, with or without line
-# number; the number of grep, cat or less; rsyslog's date, host and program; the mark of a diff. A compiler's line has a
-# column, hvisor's own errors name a source: their ends are their own, and a fault can break them.
+# number. A compiler's line has a column, hvisor's own errors name a source: their ends are their own, and a fault can
+# break them.
 _FILE = rb"(?:/[A-Za-z][\w./+~-]*|[A-Za-z_.~][\w./+~-]*\.(?!rs:)[A-Za-z]\w{0,7})"
-SHOWN = (
-    rb"\A(?:"
-    + _FILE
-    + rb":(?:(?!:|\d{1,7}:\d{1,5}[:\]])\S.*)?|[+-]|\d{1,7}:|(?=.{6}\t) {0,5}\d{1,6}\t|(?=.{7} ) {1,6}\d{1,6} |"
-    rb"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,24}) [\w.-]{1,64} kernel: )\Z"
-)
+SHOWN = rb"\A" + _FILE + rb":(?:(?!:|\d{1,7}:\d{1,5}[:\]])\S.*)?\Z"
+# The same before a log line's head or a kernel's stamp: a diff's mark, the number of `grep -n`, `cat -n`, `less -N`.
+SHOWN_LOG = rb"\A(?:[+-]|\d{1,7}:|(?=.{6}\t) {0,5}\d{1,6}\t|(?=.{7} ) {1,6}\d{1,6} )\Z"
+# The same before a kernel's message: rsyslog's date, host and program.
+SHOWN_KERNEL = rb"\A(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,24}) [\w.-]{1,64} kernel: \Z"
 # The level that `dmesg -r` and pstore show, and that a kernel with console_msg_format=syslog prints itself.
 LEVEL = rb"\A<\d{1,3}>\Z"
 # A panic's short form; of a program's panic it says the thread: `thread 'main' panicked at`.

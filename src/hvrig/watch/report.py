@@ -145,7 +145,7 @@ class Report:
         quotes = self.kind.quotes
         if quotes is None or "message" not in self._lacking:
             return False
-        return _compiled(quotes).search(text) is not None or ("message" in self._below and not text.strip())
+        return _compiled(quotes).search(text) is not None or ("message" in self._below and text == b"        ")
 
     @property
     def mute(self) -> bool:

@@ -116,6 +116,8 @@ _LEFT_OF_WORDS = {
 }
 _HEAD_REMAINS = re.compile(catalogue.HEAD_REMAINS)
 _SHOWN = re.compile(catalogue.SHOWN)
+_SHOWN_LOG = re.compile(catalogue.SHOWN_LOG)
+_SHOWN_KERNEL = re.compile(catalogue.SHOWN_KERNEL)
 _LEVELLED = re.compile(catalogue.LEVEL)
 _STAMPED = re.compile(_STAMP)
 # A kernel's line; hvisor's own has its level there.
@@ -335,10 +337,11 @@ class Watch:
         if kind.name == catalogue.KERNEL_PANIC and line.text.endswith(b"---[ end ") and self._kernel_panicked:
             return
         head = self._head_of(hit, kind, line, begin)
-        if not head.found and head.cpu is None and any(each.quotes(line.text[:begin]) for each in self._open):
+        if head.cpu is None and not head.found and kind.origin is Origin.HYPERVISOR and self._quoted(line.text[:begin]):
             return
         told = kind.origin is Origin.HYPERVISOR and not (words.alone or head.found) and _is_told(line)
-        shown = self._is_shown(line, head.lead - (self._base + hit.start - len(line.text)))
+        kernel = kind.origin is Origin.KERNEL
+        shown = self._is_shown(line, head.lead - (self._base + hit.start - len(line.text)), kernel=kernel)
         if shown or (told and kind.opener is not None):
             self._doubt(hit.index, kind, head, t, events)
             return
@@ -382,6 +385,10 @@ class Watch:
         elif kind.opener is not None:
             report = self._begin_report(kind, index, head.lead, head.cpu, t, events, proof=Proof.LATER_FIELDS)
             report.limit(_LINES_OF_PROOF)
+
+    def _quoted(self, text: bytes) -> bool:
+        """Whether words without a head that follow `text` in their line are the message of an open report."""
+        return any(each.quotes(text) for each in self._open if not each.doubted)
 
     def _head_of(self, hit: Hit, kind: Kind, line: _Line, begin: int) -> _Head:
         """The head of the log line that words belong to; where there is none, they begin at `begin` of their line."""
@@ -574,12 +581,16 @@ class Watch:
         found = before.search(line.text, max(0, len(line.text) - _BEFORE_BYTES[hit.index]))
         return None if found is None else found.start()
 
-    def _is_shown(self, line: _Line, begin: int) -> bool:
+    def _is_shown(self, line: _Line, begin: int, *, kernel: bool = False) -> bool:
         """Whether a tool shows what begins at `begin` of a line, from a file; the line's beginning must be known."""
         if not line.above or begin <= 0:
             return False
         before = line.text[:begin]
-        return _SHOWN.match(before) is not None or (not self._levelled and _LEVELLED.match(before) is not None)
+        if line.text[begin : begin + 1] == b"[" and (
+            _SHOWN_LOG.match(before) or (not self._levelled and _LEVELLED.match(before))
+        ):
+            return True
+        return _SHOWN.match(before) is not None or (kernel and _SHOWN_KERNEL.match(before) is not None)
 
     def _line_before(self, index: int) -> _Line:
         first = max(0, index - _CONTEXT)
