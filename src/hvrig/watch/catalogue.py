@@ -288,7 +288,7 @@ KINDS: tuple[Kind, ...] = (
         ),
         short=_PANICKED,
         zone=rb"[Zz]one (\d{1,3}) has|root zone has",
-        quotes=rb"\bmessage: (?:(?!ERROR |WARN )[^\n]){0,160}\Z",
+        quotes=rb"\bmessage: (?:Some\()?\Z",
         target=b"panic:",
         line_is_message=False,
         proof=2,

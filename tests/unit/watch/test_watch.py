@@ -308,6 +308,12 @@ def test_a_panic_with_another_fault_s_words_is_one_finding(said: str, shape: str
     assert len(faults(fed([panic.encode().replace(b"    location", other + b"    location")]))) == 2
 
 
+def test_a_fault_that_breaks_into_a_panic_s_message_is_one_of_its_own() -> None:
+    begun = b"[ERROR 1] (hvisor::panic:24) panic occurred: PanicInfo {\r\n    message: called `Option::unw"
+    found = faults(fed([begun + b"EL2 Exception: Data Abort, ELR_EL2: 0x10\r\nrap()`,\r\n"]))
+    assert {each.kind for each in found} == {"hypervisor-panic", "el2-exception"}
+
+
 def test_a_message_behind_a_date_and_one_with_an_assertion_s_text() -> None:
     panic = (
         "[ERROR 1] (hvisor::panic:24) panic occurred: PanicInfo {\r\n    message: Some(\r\n"
