@@ -8,11 +8,15 @@ import signal
 import subprocess
 import time
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from hvrig.model.deadline import Deadline
 
 from .conftest import REPOSITORY, Finished, VirtualBench, finished, hvrig_command, run_hvrig
 
@@ -20,9 +24,10 @@ pytestmark = pytest.mark.virtual_board
 
 
 def test_an_under_reserved_hypervisor_is_caught_by_the_last_rung(tmp_path: Path) -> None:
-    done = run_hvrig(tmp_path, "--place", "virtual-under-reserved", "--stress-anyway")
+    # The upper half of the place's ladder; tests/hil climbs all of it.
+    done = run_hvrig(tmp_path, "--place", "virtual-under-reserved", "--stress-anyway", "--ladder", "256M,768M")
     assert done.status == 1
-    assert done.rungs == [("64M", "pass"), ("128M", "pass"), ("256M", "pass"), ("768M", "fail")]
+    assert done.rungs == [("256M", "pass"), ("768M", "fail")]
     assert (done.verdict["outcome"], done.verdict["cause"]) == ("fail", "hypervisor-fault")
     faults = [fault for fault in done.verdict["faults"] if fault["kind"] == "unhandled-mmio-fault"]
     assert faults
@@ -75,27 +80,27 @@ def test_an_overlap_is_found_by_the_files_and_by_the_running_board(tmp_path: Pat
 
 def test_a_dead_outlet_is_infra(bench: VirtualBench) -> None:
     bench.break_it("outlet-silent")
-    done = bench.run(deadlines={"power_s": 3.0}, seconds=60)
+    done = bench.run(deadlines={"power_s": 2.0}, seconds=120)
     assert_infra(done, phase="power", said="did not answer")
     assert "power" in done.verdict["remedy"]
 
 
 def test_a_dead_relay_is_infra(bench: VirtualBench) -> None:
     bench.break_it("relay-dead")
-    done = bench.run(deadlines={"first_byte_s": 2.0, "uboot_s": 4.0}, seconds=60)
+    done = bench.run(deadlines={"first_byte_s": 2.0, "uboot_s": 4.0}, seconds=120)
     assert_infra(done, phase="power", said="UART")
 
 
 def test_a_silent_uart_is_infra(bench: VirtualBench) -> None:
     bench.break_it("uart-cut")
-    done = bench.run(deadlines={"first_byte_s": 2.0, "uboot_s": 4.0}, seconds=60)
+    done = bench.run(deadlines={"first_byte_s": 2.0, "uboot_s": 4.0}, seconds=120)
     assert_infra(done, phase="power", said="UART")
     assert "RX, TX and GND" in done.verdict["remedy"]
 
 
 def test_a_file_missing_from_tftp_is_infra(bench: VirtualBench) -> None:
     kernel = {"path": "${rack}/tftp/Image", "address": 0x50400000, "remote": "no-such-file"}
-    done = bench.run(images={"kernel": kernel}, seconds=60)
+    done = bench.run(images={"kernel": kernel}, seconds=120)
     assert_infra(done, phase="load", said="no-such-file")
 
 
@@ -105,7 +110,7 @@ def test_a_served_copy_that_is_another_build_is_infra(bench: VirtualBench) -> No
     built[-1] ^= 1
     mine = bench.folder / "zone0-all.dtb"
     mine.write_bytes(built)
-    done = bench.run("virtual", "--image", f"zone0_dtb={mine}", seconds=60)
+    done = bench.run("virtual", "--image", f"zone0_dtb={mine}", seconds=120)
     assert_infra(done, phase="load", said="CRC-32")
     assert f"{zlib.crc32(built):08x}" in done.verdict["summary"]
 
@@ -120,7 +125,7 @@ def test_files_are_served_under_names_of_the_run_and_taken_away(bench: VirtualBe
         *("virtual", "--ladder", "16M", "--image", f"kernel={bench.folder}/linux-*/Image"),
         *("--board-rs", str(board_rs)),
         tftp={"folder": str(bench.images.tftp)},
-        seconds=60,
+        seconds=120,
     )
     assert (done.status, done.verdict["outcome"]) == (0, "pass"), done.output
     log = (done.folder / "uart.log").read_bytes()
@@ -146,7 +151,7 @@ def test_wrong_files_are_the_persons_and_nothing_is_switched_on(bench: VirtualBe
         (bench.folder / f"Image-{number}").write_bytes(b"x")
     pattern = f"{bench.folder}/Image-{'*' if wrong == 'two matches' else 'x*'}"
     arguments = ("--board-rs", str(board_rs)) if wrong == "address" else ("--image", f"kernel={pattern}")
-    done = bench.run("virtual", *arguments, seconds=60)
+    done = bench.run("virtual", *arguments, seconds=120)
     assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (2, "infra", "usage")
     said = {
         "two matches": f"matches 2 files, and must match one: {bench.folder}/Image-1, {bench.folder}/Image-2",
@@ -162,26 +167,26 @@ def test_a_wrong_ssh_key_is_infra(bench: VirtualBench) -> None:
     key = bench.folder / "other_key"
     stranger = Ed25519PrivateKey.generate()
     key.write_bytes(stranger.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-    done = bench.run(ssh={"key": str(key)}, seconds=60)
+    done = bench.run(ssh={"key": str(key)}, seconds=120)
     assert_infra(done, phase="ssh", said=str(key))
 
 
 def test_a_wrong_host_key_is_infra(bench: VirtualBench) -> None:
     other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
-    done = bench.run(ssh={"host_key": other}, seconds=60)
+    done = bench.run(ssh={"host_key": other}, seconds=120)
     assert_infra(done, phase="ssh", said="host key")
 
 
 def test_a_board_that_stands_still_in_a_rung_is_a_hang(bench: VirtualBench) -> None:
-    process = bench.start("virtual", "--ladder", "64M,128M", deadlines={"stall_s": 3.0, "probe_s": 2.0})
+    process = bench.start("virtual", "--ladder", "16M,128M", deadlines={"stall_s": 3.0, "probe_s": 2.0})
     await_event(bench.folder, "rung-progress", size="128M")
     bench.break_it("freeze")
     frozen = time.monotonic()
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     done = finished(bench.folder, process.returncode, output)
     assert time.monotonic() - frozen < 25
     assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (1, "fail", "hang")
-    assert done.rungs == [("64M", "pass"), ("128M", "fail")]
+    assert done.rungs == [("16M", "pass"), ("128M", "fail")]
 
 
 @pytest.mark.parametrize(
@@ -190,19 +195,19 @@ def test_a_board_that_stands_still_in_a_rung_is_a_hang(bench: VirtualBench) -> N
     ids=["powers itself off", "panics", "reboots"],
 )
 def test_root_linux_killed_in_a_rung_fails_it(bench: VirtualBench, key: str, cause: str, said: str) -> None:
-    process = bench.start("virtual", "--ladder", "64M,128M", deadlines={"stall_s": 3.0, "probe_s": 2.0})
+    process = bench.start("virtual", "--ladder", "16M,128M", deadlines={"stall_s": 3.0, "probe_s": 2.0})
     await_event(bench.folder, "rung-progress", size="128M")
     bench.on_board(f"echo 1 > /proc/sys/kernel/sysrq; echo {key} > /proc/sysrq-trigger")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     done = finished(bench.folder, process.returncode, output)
     assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (1, "fail", cause), done.output
     assert said in done.verdict["summary"]
-    assert done.rungs == [("64M", "pass"), ("128M", "fail")]
+    assert done.rungs == [("16M", "pass"), ("128M", "fail")]
 
 
 def test_a_uart_lost_for_a_while_refuses_a_pass(bench: VirtualBench) -> None:
-    process = bench.start("virtual", "--ladder", "64M,128M")
-    await_event(bench.folder, "rung-progress", size="64M")
+    process = bench.start("virtual", "--ladder", "16M,32M")
+    await_event(bench.folder, "rung-progress", size="16M")
     bench.break_it("uart-disconnect", b"1")
     output, _ = process.communicate(timeout=120)
     done = finished(bench.folder, process.returncode, output)
@@ -210,15 +215,23 @@ def test_a_uart_lost_for_a_while_refuses_a_pass(bench: VirtualBench) -> None:
     assert len(done.verdict["gaps"]) == 1
 
 
+# What keeps a run in each phase until it is interrupted, however slow the machine is.
+MOMENTS: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "u-boot": {"uboot": {"setup": ["sleep 600"]}, "deadlines": {"command_s": 600.0}},
+    "root-linux": {"root_linux": {"prompt": "no such prompt"}, "deadlines": {"root_linux_s": 600.0}},
+    "gate": {},
+}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["u-boot", "root-linux", "gate"])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_an_interrupted_run_leaves_the_board_off_and_its_evidence(
     bench: VirtualBench, moment: str, number: signal.Signals
 ) -> None:
-    process = bench.start("virtual", "--ladder", "128M")
+    process = bench.start("virtual", "--ladder", "768M", **MOMENTS[moment])
     await_event(bench.folder, "phase-began", phase=moment)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     done = finished(bench.folder, process.returncode, output)
     assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (130, "infra", "interrupted")
     assert done.verdict["phase"] == moment
@@ -228,7 +241,7 @@ def test_an_interrupted_run_leaves_the_board_off_and_its_evidence(
 
 
 def test_a_rung_that_cannot_fit_is_a_usage_error(bench: VirtualBench) -> None:
-    done = bench.run("virtual", "--ladder", "64M,2G", seconds=60)
+    done = bench.run("virtual", "--ladder", "64M,2G", seconds=120)
     assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (2, "infra", "usage")
     assert "2G" in done.verdict["summary"]
     assert done.verdict["rungs"] == []
@@ -260,7 +273,7 @@ def test_a_full_disk_is_infra_and_the_verdict_is_still_told(bench: VirtualBench)
 
 
 def test_a_board_may_be_kept_on(bench: VirtualBench) -> None:
-    done = bench.run("virtual", "--ladder", "16M", "--keep-on", seconds=60)
+    done = bench.run("virtual", "--ladder", "16M", "--keep-on", seconds=120)
     assert done.status == 0
     status = bench.status()
     assert status["on"]
@@ -275,15 +288,15 @@ def assert_infra(done: Finished, *, phase: str, said: str) -> None:
     assert done.verdict["rungs"] == []
 
 
-def await_event(folder: Path, event: str, seconds: float = 60, **fields: str) -> None:
+def await_event(folder: Path, event: str, **fields: str) -> None:
     """Wait until hvrig's own timeline holds such an event."""
     timeline = folder / "artifacts" / "latest" / "timeline.jsonl"
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    deadline = Deadline(120)
+    while not deadline.expired:
         lines = timeline.read_text(encoding="utf-8").splitlines() if timeline.exists() else []
         for line in lines:
             entry = json.loads(line)
             if entry["event"] == event and all(entry.get(key) == value for key, value in fields.items()):
                 return
         time.sleep(0.02)
-    raise AssertionError(f"no {event} {fields} within {seconds} s")
+    raise AssertionError(f"no {event} {fields} within {deadline.seconds:.0f} s")

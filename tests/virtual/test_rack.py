@@ -130,7 +130,7 @@ def test_qemu_dies_with_a_killed_rack(bench: Bench) -> None:
     pid = bench.qemu
     assert pid is not None
     os.kill(bench.ends.pid, signal.SIGKILL)
-    deadline = Deadline(1)
+    deadline = Deadline(10)
     while _runs(pid):
         assert not deadline.expired
 
