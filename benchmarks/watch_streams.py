@@ -943,7 +943,9 @@ def _owner(stream: Stream, finding: Finding) -> int | None:
     for shift in range(reach):
         number = stream.owner_of(finding.offset + shift)
         if number is not None and _tells_of(finding, stream.messages[number]) and number not in owners:
-            if shift >= 8 and owners and (b"\n" in line[:shift] or any(map(whole, owners))):
+            # Of a log line's head that is left alone, the next words in its line may be another's.
+            alone = finding.confidence is Confidence.HIGH and all(stream.messages[n].head for n in owners)
+            if shift >= 8 and owners and (b"\n" in line[:shift] or any(map(whole, owners)) or not alone):
                 break
             owners.append(number)
     if not owners and finding.confidence is Confidence.LOW:
@@ -995,7 +997,9 @@ def _check_fields(stream: Stream, number: int, finding: Finding) -> Iterator[tup
             yield "right", name
         elif got is None:
             headless = not any(stream.survives(number, each) for each in message.words)
-            if stream.survives_as_line(number, span) and not (message.woven or headless or _crossed(stream, number)):
+            doubted = stream.is_as_shown(number)
+            unsure = message.woven or headless or doubted or _crossed(stream, number)
+            if stream.survives_as_line(number, span) and not unsure:
                 yield "wrong", f"{message.kind}: {name} survived and is missing"
             yield "missing", name
         elif stream.touched(number, span) and finding.confidence is Confidence.LOW:

@@ -61,7 +61,7 @@ HEAD_REMAINS = (
 # number. A compiler's line has a column, hvisor's own errors name a source: their ends are their own, and a fault can
 # break them.
 _FILE = rb"(?:/[A-Za-z][\w./+~-]*|[A-Za-z_.~][\w./+~-]*\.(?!rs:)[A-Za-z]\w{0,7})"
-SHOWN = rb"\A" + _FILE + rb":(?:(?!:|\d{1,7}:\d{1,5}[:\]])\S.*)?\Z"
+SHOWN = rb"\A" + _FILE + rb":(?:(?!:|\d{1,6}\) |\d{1,7}:\d{1,5}[:\]])\S.*)?\Z"
 # The same before a log line's head or a kernel's stamp: a diff's mark, the number of `grep -n`, `cat -n`, `less -N`.
 SHOWN_LOG = rb"\A(?:[+-]|\d{1,7}:|(?=.{6}\t) {0,5}\d{1,6}\t|(?=.{7} ) {1,6}\d{1,6} )\Z"
 # The same before a kernel's message: rsyslog's date, host and program.
@@ -611,7 +611,7 @@ MARKS: tuple[MarkWords, ...] = (
     MarkWords(mark=Mark.SPL, words=Words(b" typ ", tail=(rb"\d", rb"\d", rb"/"), before=rb"DDR [0-9a-f]{10}"), step=1),
     MarkWords(mark=Mark.SPL, words=Words(b"U-Boot TPL 20", before=_LINE), step=1),
     MarkWords(mark=Mark.SPL, words=Words(b"U-Boot SPL board init", before=_LINE), step=2),
-    MarkWords(mark=Mark.SPL, words=Words(b"U-Boot SPL 20", before=_LINE), step=3),
+    MarkWords(mark=Mark.SPL, words=Words(b"U-Boot SPL 20", tail=(rb"\d", rb"\d", rb"\."), before=_LINE), step=3),
     MarkWords(
         mark=Mark.UBOOT_BANNER,
         # It comes behind an empty line; in a binary's strings it does not. The command `version` prints it, too.

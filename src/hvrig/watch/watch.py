@@ -339,7 +339,9 @@ class Watch:
         head = self._head_of(hit, kind, line, begin)
         if head.cpu is None and not head.found and kind.origin is Origin.HYPERVISOR and self._quoted(line.text[:begin]):
             return
-        told = kind.origin is Origin.HYPERVISOR and not (words.alone or head.found) and _is_told(line)
+        begun_above = head.lead < self._base + hit.start - len(line.text)
+        headless = kind.origin is Origin.HYPERVISOR and not (words.alone or head.found or begun_above)
+        told = headless and _is_told(line)
         kernel = kind.origin is Origin.KERNEL
         shown = self._is_shown(line, head.lead - (self._base + hit.start - len(line.text)), kernel=kernel)
         if shown or (told and kind.opener is not None):
