@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,13 @@ def by_status(checks: Checks, status: str) -> list[str]:
     return [name for name, check in checks.items() if check["status"] == status]
 
 
+OF_THE_JOB = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")
+
+
 @pytest.fixture(autouse=True)
 def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that fail on purpose are no business of the CI job that these tests run in."""
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+    for name in OF_THE_JOB:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -167,15 +171,22 @@ class VirtualBench:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**{k: v for k, v in os.environ.items() if k not in OF_THE_JOB}, "PYTHONUNBUFFERED": "1"},
             # A shell that starts tests in the background has them ignore SIGINT, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
-@pytest.fixture
-def bench(images: ImageSet, tmp_path: Path) -> Iterator[VirtualBench]:
+@contextmanager
+def virtual_bench(images: ImageSet, folder: Path) -> Iterator[VirtualBench]:
+    """A bench whose rack runs, its places and artifacts in `folder`."""
     for reserved in (None, 4 << 20, 6 << 20):
         images.zone0_dtb(reserved)
-    with Rack(uboot=images.uboot, tftp=images.tftp, log=tmp_path / "rack.log") as rack:
-        yield VirtualBench(rack.start(Deadline(15)), images, tmp_path)
+    with Rack(uboot=images.uboot, tftp=images.tftp, log=folder / "rack.log") as rack:
+        yield VirtualBench(rack.start(Deadline(15)), images, folder)
+
+
+@pytest.fixture
+def bench(images: ImageSet, tmp_path: Path) -> Iterator[VirtualBench]:
+    with virtual_bench(images, tmp_path) as made:
+        yield made

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,37 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from hvrig.model.deadline import Deadline
+from hvrig.virtual.images import ImageSet
 
-from .conftest import REPOSITORY, Finished, VirtualBench, finished, hvrig_command, run_hvrig
+from .conftest import REPOSITORY, Finished, VirtualBench, finished, hvrig_command, run_hvrig, virtual_bench
 
 pytestmark = pytest.mark.virtual_board
 
 
+@dataclass(frozen=True)
+class Running:
+    """A run of hvrig in the background, and the folder that its artifacts lie in."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def silent(images: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The longest run of all, a whole memtester of 768M: beside the tests that have one board of their own.
+
+    Whoever tests two boards at once comes after the test that waits for it.
+    """
+    with virtual_bench(images, tmp_path_factory.mktemp("silent")) as bench:
+        # memtester is to end by itself, on a busy machine, too.
+        slow = {"rung_bytes_per_s": 1048576.0}
+        process = bench.start("virtual-silent", "--ladder", "768M", "--stress-anyway", deadlines=slow)
+        yield Running(process, bench.folder)
+        process.terminate()
+        process.wait(120)
+
+
+@pytest.mark.usefixtures("silent")
 def test_an_under_reserved_hypervisor_is_caught_by_the_last_rung(tmp_path: Path) -> None:
     # The upper half of the place's ladder; tests/hil climbs all of it.
     done = run_hvrig(tmp_path, "--place", "virtual-under-reserved", "--stress-anyway", "--ladder", "256M,768M")
@@ -38,20 +64,6 @@ def test_an_under_reserved_hypervisor_is_caught_by_the_last_rung(tmp_path: Path)
     log = (done.folder / "uart.log").read_bytes()
     assert log.count(b"unhandled mmio fault") + log.count(b"Failed to fetch instruction") >= 2
     assert {fault["cpu"] for fault in done.verdict["faults"]} == {0, 1}
-
-
-def test_a_silent_overlap_is_found_by_the_pages_alone(bench: VirtualBench) -> None:
-    # memtester is to end by itself, on a busy machine, too.
-    slow = {"rung_bytes_per_s": 1048576.0}
-    done = bench.run("virtual-silent", "--ladder", "768M", "--stress-anyway", seconds=900, deadlines=slow)
-    assert done.status == 1
-    assert (done.verdict["outcome"], done.verdict["cause"]) == ("fail", "layout")
-    rung = done.verdict["rungs"][0]
-    held = rung["coverage"]["hypervisor_pages"]
-    assert held > 1000
-    assert str(held) in done.verdict["summary"]
-    assert (rung["exit_status"], rung["locked"], rung["got_bytes"]) == (0, True, 768 << 20)
-    assert done.verdict["faults"] == []
 
 
 @pytest.mark.parametrize(
@@ -245,6 +257,19 @@ def test_a_rung_that_cannot_fit_is_a_usage_error(bench: VirtualBench) -> None:
     assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (2, "infra", "usage")
     assert "2G" in done.verdict["summary"]
     assert done.verdict["rungs"] == []
+
+
+def test_a_silent_overlap_is_found_by_the_pages_alone(silent: Running) -> None:
+    output, _ = silent.process.communicate(timeout=900)
+    done = finished(silent.folder, silent.process.returncode, output)
+    assert done.status == 1, output
+    assert (done.verdict["outcome"], done.verdict["cause"]) == ("fail", "layout")
+    rung = done.verdict["rungs"][0]
+    held = rung["coverage"]["hypervisor_pages"]
+    assert held > 1000
+    assert str(held) in done.verdict["summary"]
+    assert (rung["exit_status"], rung["locked"], rung["got_bytes"]) == (0, True, 768 << 20)
+    assert done.verdict["faults"] == []
 
 
 def test_two_virtual_boards_run_side_by_side(tmp_path: Path) -> None:
