@@ -122,8 +122,6 @@ SHOWN = [
     b"512:[WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {",
     b"   512\t[WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {",
     b"    512 [WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {",
-    b"+[WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {",
-    b"-[   12.345678] Kernel panic - not syncing: Fatal exception",
     b"Kernel panic - not syncing: %s",
     b"0Kernel panic - not syncing: %s",
     b"Oops - undefined instruction",
