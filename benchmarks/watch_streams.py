@@ -964,7 +964,9 @@ def _tells_of(finding: Finding, message: Message) -> bool:
 
 def _agreement(stream: Stream, number: int, finding: Finding) -> int:
     fields = stream.messages[number].fields
-    return sum(finding.fields.get(name) == value for name, (_, value) in fields.items())
+    said = sum(finding.fields.get(name) == value for name, (_, value) in fields.items())
+    at = b":%d:" % int(finding.fields["line"]) if "line" in finding.fields else b""
+    return said + bool(at and at in stream.messages[number].data)
 
 
 def _woven_with(stream: Stream, number: int) -> Iterator[int]:

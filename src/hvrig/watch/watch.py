@@ -337,11 +337,12 @@ class Watch:
         if kind.name == catalogue.KERNEL_PANIC and line.text.endswith(b"---[ end ") and self._kernel_panicked:
             return
         head = self._head_of(hit, kind, line, begin)
-        if head.cpu is None and not head.found and kind.origin is Origin.HYPERVISOR and self._quoted(line.text[:begin]):
+        may_be_quoted = kind.origin is Origin.HYPERVISOR and not (words.bare or head.found or head.cpu is not None)
+        if may_be_quoted and self._quoted(line.text[:begin]):
             return
         begun_above = head.lead < self._base + hit.start - len(line.text)
         headless = kind.origin is Origin.HYPERVISOR and not (words.alone or head.found or begun_above)
-        told = headless and _is_told(line)
+        told = headless and _is_told(line) and not _own_head_above(kind, line)
         kernel = kind.origin is Origin.KERNEL
         shown = self._is_shown(line, head.lead - (self._base + hit.start - len(line.text)), kernel=kernel)
         if shown or (told and kind.opener is not None):
@@ -865,6 +866,14 @@ def _logged_by(text: bytes) -> Kind | None:
 def _may_be_same(one: int | None, other: int | None) -> bool:
     """Whether two CPU numbers, either of which may be unknown, can mean the same CPU."""
     return one is None or other is None or one == other
+
+
+def _own_head_above(kind: Kind, line: _Line) -> bool:
+    """Whether who logs a kind has begun a line just above, of which no words came: those behind a prompt are its."""
+    if kind.target is None:
+        return False
+    at = line.above.rfind(b"(hvisor::" + kind.target, max(0, len(line.above) - _HEAD_ABOVE))
+    return at >= 0 and not any(words.literal in line.above[at:] for words in kind.words)
 
 
 def _is_told(line: _Line) -> bool:
