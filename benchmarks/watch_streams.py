@@ -15,6 +15,8 @@ that says that it is not sure (`swapped`). Nothing else may be found, nothing of
 
 A fault whose line begins directly behind what looks like a file's name and a colon, or a level in brackets, is byte for
 byte what `grep` or `dmesg -r` shows of an old log (`as shown`): it must be found only if lines of its own follow.
+So must words of hvisor's of whose log line's head fewer than eight bytes in a row are left: without it they are what
+somebody writes in his notes (`as a note`).
 
 `python benchmarks/watch_streams.py --seed 1 --streams 100000` prints the counts as JSON; exit status 1 if there was
 a miss, an invention or a wrong field, with the seeds of the first few, to be looked at with `--show SEED`.
@@ -851,6 +853,8 @@ def check(stream: Stream, found: list[Finding]) -> Iterator[tuple[str, str]]:
             whole = any(stream.survives(number, span) for span in message.words)
             if whole and stream.is_as_shown(number) and not _follows_by_itself(stream, number):
                 yield "as shown", message.kind
+            elif whole and _is_as_a_note(stream, number) and not _follows_by_itself(stream, number):
+                yield "as a note", message.kind
             elif _told_by_another(stream, number, by_owner) or not whole:
                 yield "torn and not found" if not whole else "part of another", message.kind
             elif spare[message.kind] > 0:
@@ -870,6 +874,20 @@ def _follows_by_itself(stream: Stream, number: int) -> bool:
     """Whether enough of a report's later lines came whole to say that its first one is no line of a file."""
     fields = stream.messages[number].fields.values()
     return sum(span.start > 0 and stream.survives_as_line(number, span) for span, _ in fields) >= 2
+
+
+def _is_as_a_note(stream: Stream, number: int) -> bool:
+    """Whether a report's log line has lost its head, but for less than eight bytes in a row."""
+    message = stream.messages[number]
+    if message.head is None:
+        return False
+    head = range(message.head.start, min(span.start for span in message.words))
+    left = (
+        message.data[max(piece.start, head.start) : min(piece.start + len(piece.data), head.stop)]
+        for piece in stream.pieces
+        if piece.owner == number
+    )
+    return all(len(re.sub(rb"\x1b\[[0-9;]*m?|[Zz]one \d{1,3} \Z", b"", each)) < 8 for each in left)
 
 
 def _check_boots(stream: Stream, resets: list[Finding]) -> Iterator[tuple[str, str]]:

@@ -233,6 +233,7 @@ KINDS: tuple[Kind, ...] = (
         "printed of an unhandled MMIO fault.",
         remedy="Build hvisor with LOG=warn or more to see the address; then as for unhandled-mmio-fault.",
         fields=_error_behind(rb"(?:mmio_handle_access|returned error): "),
+        proved_by=rb"(?:mmio_handle_access|mmio handler returned error): \[src/",
     ),
     Kind(
         name=HYPERVISOR_PANIC,
