@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from hvrig.model.errors import UsageError
 from hvrig.model.progress import Event, LayoutChecked, Step
@@ -33,8 +35,10 @@ targets:
 @pytest.fixture
 def options(tmp_path: Path) -> RunOptions:
     (tmp_path / "places.yaml").write_text(PLACES)
-    for name in ("hvisor.bin", "mine.bin", "zone0.dtb", "x3.dtb", "id"):
+    for name in ("hvisor.bin", "mine.bin", "zone0.dtb", "x3.dtb"):
         (tmp_path / name).touch()
+    key = Ed25519PrivateKey.generate()
+    (tmp_path / "id").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     images = split_images([f"hvisor={tmp_path}/mine.bin"])
     return RunOptions(places=tmp_path / "places.yaml", place="any", artifacts=tmp_path, images=images, ladder=("1M",))
 
