@@ -120,8 +120,8 @@ _SHOWN_LOG = re.compile(catalogue.SHOWN_LOG)
 _SHOWN_KERNEL = re.compile(catalogue.SHOWN_KERNEL)
 _LEVELLED = re.compile(catalogue.LEVEL)
 _STAMPED = re.compile(_STAMP)
-# A kernel's line; hvisor's own has its level there.
-_STAMPED_LINE = re.compile(rb"\n" + _STAMP + rb" (?!(?:ERROR|WARN|INFO|DEBUG|TRACE) )[^ ]")
+# A kernel's line, as far as it tells it from hvisor's own, which has its level there.
+_STAMPED_LINE = re.compile(rb"\n" + _STAMP + rb" (?!(?:ERROR|WARN|INFO|DEBUG|TRACE) )[^ \n][^\n]{5}")
 _STAMP_BYTES = 32
 # The last of a line.
 # A whole head of any level, with what it says.
@@ -230,7 +230,7 @@ class Watch:
         self._stamped: bool | None = None  # whether this boot's kernel prints timestamps, if that is known
         self._levelled = False  # and before them its level, `<4>`
         self._entered = False  # the hypervisor's hello came
-        self._looked = 0  # so far a first stamp was looked for
+        self._looked = 0  # so far a first stamp was looked for, or need not be
         self._layout: Finding | None = None
         self._layout_told = False
 
@@ -292,6 +292,7 @@ class Watch:
             return
         meaning = _TABLE[hit.index][1]
         stamped = _STAMPED.search(line.text, begin) is not None
+        self._look_for_stamp(start)
         if isinstance(meaning, MarkWords):
             first = meaning.mark is Mark.LINUX_BOOTING and self._stamped is None
             levelled = first and _LEVELLED.match(line.text[:begin]) is not None
@@ -301,9 +302,9 @@ class Watch:
             self._mark(meaning, said, start, end, t, events)
             if first:
                 self._stamped, self._levelled = stamped, levelled
-            self._entered = self._entered or meaning.mark is Mark.HYPERVISOR_HELLO
+            if meaning.mark is Mark.HYPERVISOR_HELLO and not self._entered:
+                self._entered, self._looked = True, max(self._looked, end + _STAMP_BYTES)
             return
-        self._look_for_stamp(start)
         if isinstance(meaning, _Suspicious):
             self._suspect_head(line, begin, start, end, t, events)
         elif meaning.origin is Origin.KERNEL and self._stamped and not stamped:

@@ -446,6 +446,26 @@ def test_the_version_command_of_uboot_is_no_reset() -> None:
     assert marks(events) == [(Mark.UBOOT_BANNER, "")]
 
 
+_HELLO_LINE = b"Hello, start HVISOR at 0x40400000!\r\n"
+_STAMPED_START = b"[   12.345678] "
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        _STAMPED_START + b"Unable to handle kernet \n\r\n\r\n\r\n\r\n\r\n\r\n" + _HELLO_LINE,
+        _HELLO_LINE + _STAMPED_START + b"INFO  CPU0 hvisor: (hvisor:1) x\r\n",
+        _HELLO_LINE + _STAMPED_START + b"x\r\n[    0.000000] Booting Linux on physical CPU 0x0\r\n",
+        _HELLO_LINE + _STAMPED_START + b"random: crng init\r\nBooting Linux on physical CPU 0x0\r\n",
+    ],
+)
+def test_whether_a_kernel_has_stamps_does_not_come_of_the_cuts(between: bytes) -> None:
+    data = b"\n" + between + b"Memory cgroup out of memory: Killed process 1\r\n" + b"x\r\n" * 200
+    whole = fed([data])
+    for size in (1, 7, 64):
+        assert fed([data[at : at + size] for at in range(0, len(data), size)]) == whole
+
+
 # --- properties -------------------------------------------------------------------------------------------------------
 
 STREAMS = st.lists(PIECES, max_size=60).map(b"".join)
