@@ -555,7 +555,7 @@ class Watch:
             if presumed.presumed:
                 self._open.remove(presumed)
         self._spoken = suspect.read
-        self._read_lines(suspect.lead, t, events)
+        self._read_lines(suspect.read - 1, t, events)  # as if they had come byte by byte: their own line not yet
         if self._belongs_to_open_report(words, index, kind, suspect.cpu, t, events):
             return
         for report in self._open:

@@ -446,7 +446,6 @@ def test_the_version_command_of_uboot_is_no_reset() -> None:
     assert marks(events) == [(Mark.UBOOT_BANNER, "")]
 
 
-@pytest.mark.xfail(strict=True, reason="a kernel report that stands behind a head whose words come torn later")
 def test_a_kernel_report_behind_a_torn_head_does_not_come_of_the_cuts() -> None:
     data = (
         b"ERROR\x1b[m \x1b[m1\x1b[m] \x1b[m(hvisor::h:31m[    1.000000] Internal error: 04 [#1] SMP\r\n"
