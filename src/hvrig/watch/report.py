@@ -10,7 +10,7 @@ from functools import lru_cache
 from hvrig.model.finding import Confidence, Finding, Origin
 from hvrig.model.harmless import harmless
 from hvrig.watch.catalogue import SHOWN_AFTER, Field, FieldType, Kind
-from hvrig.watch.torn import SPIN
+from hvrig.watch.torn import without_progress
 
 # What remains of another log line's head, inside of a report.
 _HEAD = re.compile(rb"(?:ERROR|WARN) {1,3}(?:CPU)?\d")
@@ -176,7 +176,7 @@ class Report:
         """The field that this report still lacks and `line`, alone or after a line's torn beginning, gives it."""
         if self.lines and b":" not in line and not (self._below or self._fragment):
             return None  # what a report's later lines say stands behind a colon
-        line = SPIN.sub(b"", line)
+        line = without_progress(line)
         if _SHOWN_AFTER.match(line):
             return None
         for name in self._lacking:
@@ -207,7 +207,7 @@ class Report:
 
     def ends_with(self, line: bytes) -> bool:
         """Whether `line` is the last of a report of this kind."""
-        return self.kind.end is not None and _compiled(self.kind.end).search(SPIN.sub(b"", line)) is not None
+        return self.kind.end is not None and _compiled(self.kind.end).search(without_progress(line)) is not None
 
     def begin_structure(self) -> None:
         """Its structure begins here: the lines before are none of its own, and it has no short form."""
@@ -262,14 +262,14 @@ class Report:
         """Take a line's beginning that a report of kind `by` broke off. Returns whether the report is complete."""
         done = self.take(piece)
         self._low = self._low or (by is self.kind and self.lines > 0)
-        self._fragment = self._broken_off = SPIN.sub(b"", piece)[-_FRAGMENT_BYTES:]
+        self._fragment = self._broken_off = without_progress(piece)[-_FRAGMENT_BYTES:]
         return done
 
     def take(self, piece: bytes) -> bool:
         """Take the next bytes, at most `room`, up to and with a newline. Returns whether the report is complete."""
         lacking, doubted = len(self._lacking), self.doubted
         self._room -= len(piece)
-        kept = SPIN.sub(b"", piece)
+        kept = without_progress(piece)
         self._text += kept[: _EXCERPT_BYTES - len(self._text)]
         if self._is_proved_by(kept):
             self._proof = Proof.NONE

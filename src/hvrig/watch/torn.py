@@ -16,7 +16,12 @@ _GAPS = 2
 _PIECE = 3
 
 # memtester's progress on the same UART: a backspace and the next of `-\|/`, between any two bytes of a report.
-SPIN = re.compile(rb"\x08+[-\\|/]?")
+_SPIN = re.compile(rb"\x08+[-\\|/]?")
+
+
+def without_progress(text: bytes) -> bytes:
+    """Text without memtester's progress."""
+    return _SPIN.sub(b"", text) if b"\x08" in text else text
 
 
 class TornWords:
@@ -32,7 +37,7 @@ class TornWords:
 
     def find(self, text: bytes) -> int | None:
         """The number of the first words that stand in `text` in two or three pieces, or None."""
-        still = SPIN.sub(b"", text) if b"\x08" in text else text
+        still = without_progress(text)
         if self._pieces.search(still) is None:
             return None
         for number, each in self._words:

@@ -15,7 +15,7 @@ from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS, Kind, MarkWords
 from hvrig.watch.escapes import EscapeRemover
 from hvrig.watch.report import Claim, Proof, Report
 from hvrig.watch.tally import Tally
-from hvrig.watch.torn import REACH, SPIN, TornWords
+from hvrig.watch.torn import REACH, TornWords, without_progress
 from hvrig.watch.words import Hit, WordFinder, Words
 
 # Larger blocks are taken in pieces, so that memory stays bounded and an offset is soon found.
@@ -415,7 +415,7 @@ class Watch:
 
     def _spoken_for(self, hit: Hit, line: _Line) -> Proof:
         """What must follow words, by what is left of a log line's head before them, in their line or above it."""
-        if _HEAD_REMAINS.search(_still(line.text[-256:])):
+        if _HEAD_REMAINS.search(without_progress(line.text[-256:])):
             return Proof.NONE
         unspoken = self._base + hit.start - self._wordless <= _AFTERMATH or any(each.presumed for each in self._open)
         return Proof.OPENER if self._suspect is not None or unspoken or _has_head_above(line) else Proof.FIELDS
@@ -879,13 +879,8 @@ def _own_head_above(kind: Kind, line: _Line) -> bool:
 
 def _is_told(line: _Line) -> bool:
     """Whether words are somebody's or a compiler's, and nothing says that a log line has begun between."""
-    text = _still(line.text)
+    text = without_progress(line.text)
     return bool(line.above) and _TOLD.match(text) is not None and _HEAD_PIECE.search(text) is None
-
-
-def _still(text: bytes) -> bytes:
-    """Text without memtester's progress."""
-    return SPIN.sub(b"", text) if b"\x08" in text else text
 
 
 def _has_head_above(line: _Line) -> bool:
@@ -906,7 +901,7 @@ def _calm_head(words: Words, kind: Kind, line: _Line) -> _CalmHead | None:
     """
     if not words.second or kind.origin is not Origin.HYPERVISOR:
         return None
-    text = _still(line.text)
+    text = without_progress(line.text)
     if text.endswith(_LEFT_OF_WORDS[kind.name]) or kind.words[0].literal in text:
         return None
     heads = list(_CALM_HEAD.finditer(text)) if b"(" in text else []
@@ -921,7 +916,7 @@ def _calm_head(words: Words, kind: Kind, line: _Line) -> _CalmHead | None:
 
 def _in_calm_structure(kind: Kind, line: _Line) -> bool:
     """Whether a line is of a structure in a log line that tells no fault, whose words came torn."""
-    above = SPIN.sub(b"", line.above)
+    above = without_progress(line.above)
     heads = list(_CALM_HEAD.finditer(above)) if kind.origin is Origin.HYPERVISOR else []
     if not heads:
         return False
