@@ -23,6 +23,7 @@ from serial.rfc2217 import PortManager
 
 from hvrig.board import console as console_module
 from hvrig.board.console import Console, Sink, Tap
+from hvrig.board.uart_port import _FdReader
 from hvrig.model.bench import SerialEndpoint
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError, UsageError
@@ -305,6 +306,26 @@ def test_a_mistake_in_the_reader_is_not_silence(uart: Uart, tmp_path: Path, monk
             tap.read(Deadline(0))
         with pytest.raises(LabError, match="reader has stopped"):
             console.check()
+
+
+def test_a_port_said_to_be_ready_that_has_nothing_is_not_lost(
+    uart: Uart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, wait = threading.Event(), _FdReader.wait
+
+    def ready_too_soon(self: _FdReader) -> bool:
+        if said.is_set():
+            return wait(self)
+        said.set()
+        return True
+
+    monkeypatch.setattr(_FdReader, "wait", ready_too_soon)
+    console, board = opened(uart, tmp_path)
+    with console, board, console.tap() as tap:
+        assert said.wait(5)
+        board.sendall(b"on")
+        assert read_all(tap, 2) == b"on"
+        assert console.gaps == ()
 
 
 def test_the_tail_is_harmless(uart: Uart, tmp_path: Path) -> None:
