@@ -20,8 +20,16 @@ from hvrig.watch.words import Words
 # printk's timestamp (with CONFIG_PRINTK_CALLER the thread or CPU, too), which may stand in the middle of a guest line.
 # So may the thread or CPU alone, with printk.time=0.
 _CALLER = rb"\[ {0,5}[TC]\d{1,7}\]"
-_STAMP = rb"\[ {0,5}\d{1,7}\.\d{6}\](?:" + _CALLER + rb")?"
-_MESSAGE = rb"(?:\A|(?<=[\r\x08])|(?:" + _STAMP + rb"|" + _CALLER + rb") )"
+STAMP = rb"\[ {0,5}\d{1,9}\.\d{6}\]"
+_STAMP = STAMP + rb"(?:" + _CALLER + rb")?"
+# A stamp that has lost a byte or taken one in, or its end behind a hypervisor's report that broke in.
+TORN_STAMP = (
+    rb"(?:\[ {0,5}\d{0,9}[^\n\[]?\d{0,9}\.(?=(?:[^\n]?\d){5})\d{0,6}[^\n]?\d{1,6}\]? ?[^\n]?"
+    rb"|\[ {0,5}\d{7,15}\] ?[^\n]?|\d\.\d{6}\] ?[^\n]?|\A[ \d.]{0,13}\d\d\] )"
+)
+_MESSAGE = rb"(?:\A|(?<=[\r\x08])|(?:" + _STAMP + rb"|" + _CALLER + rb") |" + TORN_STAMP + rb")"
+# Behind a stamp, what stands before rare words may have lost bytes.
+_STAMPED = rb"(?:" + _STAMP + rb" |" + TORN_STAMP + rb")"
 # Of a kernel without timestamps, in the middle of memtester's `trying mlock ...` or `testing  12`, or behind a prompt.
 _PANIC = rb"(?:" + _MESSAGE + rb"|(?<=[.\d])|(?<=login: )|(?<=[^\s#$][#$] )|(?<=/ # ))"
 # The last line of a kernel panic up to its words, where a kernel without timestamps lost the first in a guest's line.
@@ -62,9 +70,10 @@ HEAD_REMAINS = (
 # break them.
 _FILE = rb"(?:/[A-Za-z][\w./+~-]*|[A-Za-z_.~][\w./+~-]*\.(?!rs:)[A-Za-z]\w{0,7})"
 SHOWN = rb"\A" + _FILE + rb":(?:(?!:|\d{1,6}\) |\d{1,7}:\d{1,5}[:\]])\S.*)?\Z"
-# The same before a log line's head or a kernel's stamp: the number of `grep -n`, `cat -n`, `less -N`. A diff's mark is
+# The same before a log line's head or a kernel's stamp: the number of `grep -n`, `cat -n`, `less -N`, what `hvrig scan`
+# puts before an excerpt. A diff's mark is
 # none: a byte that stands there alone may be memtester's, or what is left of a guest's line.
-SHOWN_LOG = rb"\A(?:\d{1,7}:|(?=.{6}\t) {0,5}\d{1,6}\t|(?=.{7} ) {1,6}\d{1,6} )\Z"
+SHOWN_LOG = rb"\A(?:\d{1,7}:| {4}\| |(?=.{6}\t) {0,5}\d{1,6}\t|(?=.{7} ) {1,6}\d{1,6} )\Z"
 # The same before a kernel's message: rsyslog's date, host and program.
 SHOWN_KERNEL = rb"\A(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,24}) [\w.-]{1,64} kernel: \Z"
 # The level that `dmesg -r` and pstore show, and that a kernel with console_msg_format=syslog prints itself.
@@ -93,12 +102,16 @@ class Field:
     A line's end belongs to the pattern where the source prints one: a number that is cut has none, and half a number
     is no number. below: openers, each with the pattern of a later line that has the value instead.
     A `required` one that is not found is named as missing; they are printed in the order of the table.
+    whole: what a value matches that nothing was lost of and nothing got into. known: texts that the source prints there
+    among others; one that is nearly such was one.
     """
 
     pattern: bytes
     type: FieldType = FieldType.INTEGER
     required: bool = True
     below: tuple[tuple[bytes, bytes], ...] = ()
+    whole: str | None = None
+    known: tuple[str, ...] = ()
 
 
 def _error_behind(words: bytes) -> Mapping[str, Field]:
@@ -174,6 +187,9 @@ TEE_PANIC = "tee-panic"
 LAYOUT = "hypervisor-layout"
 LOG_LEVEL = "log-level"
 
+# What hvisor panics with after an access that it could not handle; the zone's number as 1.
+ZONE_FAILED = ("root zone has some error", "zone 1 has some error, please shut down it")
+
 # The words of `mmio_handle_access`'s own log line, which follows an MMIO fault's report.
 HANDLE_ACCESS = Words(b"mmio_handle_access: ", before=_UNQUOTED)
 
@@ -193,6 +209,9 @@ HYPERVISOR_COMPLAINS = Words(
         for digits in (rb"\d", rb"\d\d", rb"\d\d\d")
     ),
 )
+
+# `rcu: INFO: rcu_preempt `
+_STALL = rb"(?:" + _PANIC + rb"(?:rcu: )?INFO: \w{1,40} |" + _STAMPED + rb"[^\[]{1,60})"
 
 KINDS: tuple[Kind, ...] = (
     Kind(
@@ -259,6 +278,7 @@ KINDS: tuple[Kind, ...] = (
                     (rb"message: Some\(\s*\Z", rb"\A" + _DATE + rb" {8}(?!(?:file|line|col): )(\S.{0,400}?)" + _COMMA),
                     (_PANICKED + rb" " + _PLACE, rb"\A(?![\[\s]|.*\{\s*\Z)(.{1,400}?)\s*\Z"),
                 ),
+                known=ZONE_FAILED,
             ),
             "file": Field(
                 rb'file: "([^"\n]{1,200})"'
@@ -268,6 +288,7 @@ KINDS: tuple[Kind, ...] = (
                 + rb" "
                 + _IN_PLACE % (b"(", b")", b"", b"", b"", b""),
                 FieldType.TEXT,
+                whole=r"[\w./+-]+\.rs",
             ),
             "line": Field(
                 rb"line: (\d{1,7})" + _COMMA + rb"|" + _PANICKED + rb" " + _IN_PLACE % (b"", b"", b"(", b")", b"", b"")
@@ -306,7 +327,8 @@ KINDS: tuple[Kind, ...] = (
             Words(
                 b"EL2 Exception: ",
                 tail=(rb"[DIEHS]", rb"[anCVM]", rb"[ts=C]"),
-                before=_UNQUOTED + rb"(?:Unhandled )?",
+                # Behind a single quote it can have broken into a panic's `panicked at 'message'`.
+                before=rb"(?:(?<![\"`=])Unhandled |" + _UNQUOTED + rb"(?<!Unhandled ))",
                 bare=True,
                 alone=True,
             ),
@@ -361,7 +383,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name=KERNEL_PANIC,
         origin=Origin.KERNEL,
-        words=(Words(b"Kernel panic - not syncing", before=rb"(?:\A" + PANIC_END + rb"|" + _PANIC + rb")"),),
+        words=(Words(b"Kernel panic - not syncing", before=rb"(?:" + _MESSAGE + PANIC_END + rb"|" + _PANIC + rb")"),),
         sample="[   12.345678] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b",
         meaning="root-linux panicked.",
         remedy="If it is tied to another kernel fault, begin there; else with its message.",
@@ -396,12 +418,12 @@ KINDS: tuple[Kind, ...] = (
         words=(
             Words(b"BUG: ", tail=(rb"[^s\n]",), before=_MESSAGE),
             Words(b"BUG: s", tail=(rb"[^o\n]",), before=_MESSAGE),  # `BUG: soft lockup` is its own kind
-            Words(b"kernel BUG at ", before=_MESSAGE),
+            Words(b"kernel BUG at ", before=_PANIC),
             # SLUB's `BUG kmalloc-256 (Not tainted): Poison overwritten`; without a stamp programs say such things, too.
-            Words(b"BUG ", tail=(rb"[b-z]",), before=_STAMP + rb" "),
+            Words(b"BUG ", tail=(rb"[A-Zb-z]",), before=_STAMP + rb" "),
             Words(b"BUG a", tail=(rb"[^t\n]",), before=_STAMP + rb" "),
-            Words(b"list_del corruption", before=_MESSAGE),
-            Words(b"list_add corruption", before=_MESSAGE),
+            Words(b"list_del corruption", before=_PANIC),
+            Words(b"list_add corruption", before=_PANIC),
         ),
         sample="[   12.345678] kernel BUG at mm/slub.c:4132!",
         meaning="root-linux's kernel found itself in a state that cannot be.",
@@ -414,7 +436,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="serror",
         origin=Origin.KERNEL,
-        words=(Words(b"SError Interrupt on CPU", before=_MESSAGE),),
+        words=(Words(b"SError Interrupt on CPU", before=_PANIC),),
         sample="[   12.345678] SError Interrupt on CPU1, code 0x00000000be000011 -- SError",
         meaning="The hardware reported an asynchronous error, often of an access to an address that nobody answers.",
         remedy="Check device addresses in the device tree, and power and clocks of the device last touched.",
@@ -441,10 +463,10 @@ KINDS: tuple[Kind, ...] = (
         origin=Origin.KERNEL,
         severity=Severity.ERROR,
         words=(
-            Words(b"self-detected stall on CPU", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
-            Words(b"detected stalls on CPUs/tasks", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
-            Words(b"detected stalls on tasks", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
-            Words(b"detected expedited stalls on", before=_MESSAGE + rb"(?:rcu: )?INFO: \w{1,40} "),
+            Words(b"self-detected stall on CPU", before=_STALL),
+            Words(b"detected stalls on CPUs/tasks", before=_STALL),
+            Words(b"detected stalls on tasks", before=_STALL),
+            Words(b"detected expedited stalls on", before=_STALL),
         ),
         sample="[   47.123456] rcu: INFO: rcu_preempt self-detected stall on CPU",
         meaning="A CPU of root-linux did not come round for many seconds.",
@@ -454,7 +476,11 @@ KINDS: tuple[Kind, ...] = (
         name="soft-lockup",
         origin=Origin.KERNEL,
         severity=Severity.ERROR,
-        words=(Words(b"BUG: soft lockup - CPU#", before=_MESSAGE + rb"(?:watchdog: )?"),),
+        words=(
+            Words(
+                b"BUG: soft lockup - CPU#", before=rb"(?:" + _PANIC + rb"(?:watchdog: )?|" + _STAMPED + rb"[^\[]{1,12})"
+            ),
+        ),
         sample="[   60.123456] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [memtester:214]",
         meaning="A CPU of root-linux ran kernel code for many seconds without a break.",
         remedy="As for rcu-stall. On an overloaded virtual board it can be the host's fault.",
@@ -466,7 +492,7 @@ KINDS: tuple[Kind, ...] = (
         words=(
             Words(
                 b"Watchdog detected hard LOCKUP on cpu",
-                before=_MESSAGE + rb"(?:NMI watchdog: |watchdog: )?(?:CPU\d{1,4}: )?",
+                before=_PANIC + rb"(?:NMI watchdog: |watchdog: )?(?:CPU\d{1,4}: )?",
             ),
         ),
         sample="[   95.974379] watchdog: Watchdog detected hard LOCKUP on cpu 3",
@@ -479,7 +505,14 @@ KINDS: tuple[Kind, ...] = (
         origin=Origin.KERNEL,
         severity=Severity.ERROR,
         words=(
-            Words(b" blocked for more than ", before=_MESSAGE + rb"INFO: task (?:(?!INFO: task ).){1,80}:\d{1,10}"),
+            Words(
+                b" blocked for more than ",
+                before=rb"(?:"
+                + _PANIC
+                + rb"INFO: task (?:(?!INFO: task ).){1,80}|"
+                + _STAMPED
+                + rb"[^\[]{1,90}):\d{1,10}",
+            ),
         ),
         sample="[  243.123456] INFO: task kworker/0:1:123 blocked for more than 120 seconds.",
         meaning="A task of root-linux has waited for minutes, often for storage or a lock.",
@@ -490,9 +523,9 @@ KINDS: tuple[Kind, ...] = (
         origin=Origin.KERNEL,
         severity=Severity.WARNING,
         words=(
-            Words(b"Out of memory: Kill", before=_MESSAGE),
-            Words(b"Memory cgroup out of memory: Kill", before=_MESSAGE),
-            Words(b"Out of memory (oom_kill_allocating_task): Kill", before=_MESSAGE),
+            Words(b"Out of memory: Kill", before=_PANIC),
+            Words(b"Memory cgroup out of memory: Kill", before=_PANIC),
+            Words(b"Out of memory (oom_kill_allocating_task): Kill", before=_PANIC),
         ),
         sample="[   33.123456] Out of memory: Killed process 214 (memtester) total-vm:788072kB, anon-rss:741048kB",
         meaning="root-linux had no memory left and killed a process: the size is wrong for this board. "

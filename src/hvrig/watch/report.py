@@ -10,6 +10,7 @@ from functools import lru_cache
 from hvrig.model.finding import Confidence, Finding, Origin
 from hvrig.model.harmless import harmless
 from hvrig.watch.catalogue import SHOWN_AFTER, Field, FieldType, Kind
+from hvrig.watch.likeness import Likeness, likeness
 from hvrig.watch.torn import without_progress
 
 # What remains of another log line's head, inside of a report.
@@ -400,6 +401,10 @@ class Report:
         missing = tuple(name for name, field in self.kind.fields.items() if field.required and name not in fields)
         # A call trace of which nothing came: another report took its lines.
         bare = self.kind.end is not None and self.kind.origin is Origin.KERNEL and self.lines <= 1
+        torn = any(
+            _is_torn(self.kind.fields[name], value) for name, value in fields.items() if name in self.kind.fields
+        )
+        low = missing or bare or torn or self._low or self._mixed or contested
         return Finding(
             kind=self.kind.name,
             origin=self.kind.origin,
@@ -410,7 +415,7 @@ class Report:
             fields=fields,
             missing=missing,
             excerpt=excerpt,
-            confidence=Confidence.LOW if missing or bare or self._low or self._mixed or contested else Confidence.HIGH,
+            confidence=Confidence.LOW if low else Confidence.HIGH,
             severity=self.kind.severity,
         )
 
@@ -435,6 +440,14 @@ def _begun(first: bytes, second: bytes) -> _Begun:
     ends = tuple(first + begun for begun, _ in _cuts(second))
     beginnings = b"|".join(re.escape(begun) for begun, _ in _cuts(second))
     return _Begun(ends, re.compile(re.escape(first) + b"(?:" + beginnings + rb")\["))
+
+
+def _is_torn(field: Field, value: _Value) -> bool:
+    """Whether a text does not look like one that came whole."""
+    if not isinstance(value, str):
+        return False
+    strange = field.whole is not None and re.fullmatch(field.whole, value) is None
+    return strange or likeness(value, field.known) is Likeness.TORN
 
 
 def _value(field: Field, match: re.Match[bytes]) -> _Value:

@@ -13,6 +13,7 @@ from hvrig.watch import catalogue
 from hvrig.watch.boot_order import BootOrder
 from hvrig.watch.catalogue import BY_NAME, KINDS, MARKS, Kind, MarkWords
 from hvrig.watch.escapes import EscapeRemover
+from hvrig.watch.likeness import Likeness, likeness
 from hvrig.watch.report import Claim, Proof, Report
 from hvrig.watch.tally import Tally
 from hvrig.watch.torn import REACH, TornWords, without_progress
@@ -86,7 +87,7 @@ _UNLESS = [re.compile(rb"(?:" + words.unless + rb")\Z") if words.unless else Non
 
 # The two shapes of hvisor's log prefix at the levels of faults, up to the words: another line's prefix, cut off before,
 # is not theirs. A fact's words may stand anywhere in its line, and so may the kernel's timestamp, the last of a line.
-_STAMP = rb"\[ {0,5}\d{1,7}\.\d{6}\]"
+_STAMP = catalogue.STAMP
 _COMPLAINT = (
     rb"\[(?:(?:ERROR|WARN) {1,3}(?P<cpu>\d{1,3})\]"
     rb"| {0,5}\d{1,7}\.\d{6}\] (?:ERROR|WARN) {1,2}CPU(?P<CPU>\d{1,3}) hvisor:)"
@@ -120,6 +121,7 @@ _SHOWN_LOG = re.compile(catalogue.SHOWN_LOG)
 _SHOWN_KERNEL = re.compile(catalogue.SHOWN_KERNEL)
 _LEVELLED = re.compile(catalogue.LEVEL)
 _STAMPED = re.compile(_STAMP)
+_TORN_STAMP = re.compile(catalogue.TORN_STAMP)
 # A kernel's line, as far as it tells it from hvisor's own, which has its level there.
 _STAMPED_LINE = re.compile(rb"\n" + _STAMP + rb" (?!(?:ERROR|WARN|INFO|DEBUG|TRACE) )[^ \n][^\n]{5}")
 _STAMP_BYTES = 32
@@ -292,6 +294,7 @@ class Watch:
             return
         meaning = _TABLE[hit.index][1]
         stamped = _STAMPED.search(line.text, begin) is not None
+        torn_stamp = not stamped and begin < len(line.text) and _TORN_STAMP.match(line.text, begin) is not None
         self._look_for_stamp(start)
         if isinstance(meaning, MarkWords):
             first = meaning.mark is Mark.LINUX_BOOTING and self._stamped is None
@@ -307,12 +310,13 @@ class Watch:
             return
         if isinstance(meaning, _Suspicious):
             self._suspect_head(line, begin, start, end, t, events)
-        elif meaning.origin is Origin.KERNEL and self._stamped and not stamped:
+        elif meaning.origin is Origin.KERNEL and self._stamped and not (stamped or torn_stamp):
             return
         elif hit.index in _LATE:
             self._late_words(hit, meaning, line, begin, t, events)
         else:
-            self._first_words(hit, meaning, line, begin, t, events)
+            torn = torn_stamp and meaning.origin is Origin.KERNEL
+            self._first_words(hit, meaning, line, begin, t, events, torn=torn)
             self._spoken = end
 
     def _suspect_head(self, line: _Line, begin: int, start: int, end: int, t: float, events: list[WatchEvent]) -> None:
@@ -325,8 +329,13 @@ class Watch:
         lead = start - (len(line.text) - first)
         self._suspect = _Suspect(lead, end, _cpu_of(prefix) if prefix else None, end)
 
-    def _first_words(self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent]) -> None:
-        """Words that begin a report, whose line begins at `begin` of `line`; or that belong to one that is open."""
+    def _first_words(
+        self, hit: Hit, kind: Kind, line: _Line, begin: int, t: float, events: list[WatchEvent], *, torn: bool
+    ) -> None:
+        """Words that begin a report, whose line begins at `begin` of `line`; or that belong to one that is open.
+
+        torn: what stands before them did not come whole.
+        """
         if self._said_again(hit, kind):
             return
         words = _TABLE[hit.index][0]
@@ -360,7 +369,8 @@ class Watch:
             or self._are_of_another(hit, kind, line)
             or not self._belongs_to_open_report(words, hit.index, kind, head.cpu, t, events)
         ):
-            self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, whole=head.whole, proof=proof)
+            whole = head.whole and not torn
+            self._begin_report(kind, hit.index, head.lead, head.cpu, t, events, whole=whole, proof=proof)
 
     def _are_of_another(self, hit: Hit, kind: Kind, line: _Line) -> bool:
         """Whether second words come behind what is left of their first ones, and all open reports have theirs whole."""
@@ -802,7 +812,7 @@ class Watch:
         """The offset of the fault that this panic comes of."""
         if finding.kind == catalogue.HYPERVISOR_PANIC:
             message = str(finding.fields.get("message", "has some error"))
-            if "has some error" not in message and "mmio_handle_access" not in message:
+            if not _says_that_a_zone_failed(message):
                 return None
             before = [each for each in reversed(self._incidents) if each.offset < finding.offset and not each.panicked]
             same = [each for each in before if each.cpu is not None and each.cpu == finding.cpu]
@@ -862,6 +872,13 @@ def _cpu_of(prefix: re.Match[bytes]) -> int | None:
 def _logged_by(text: bytes) -> Kind | None:
     """The kind whose source logged the line; `text` is what follows `(hvisor::` in its head, whole or cut."""
     return next((kind for kind in KINDS if kind.target and text.startswith(kind.target[:_TARGET_BYTES])), None)
+
+
+def _says_that_a_zone_failed(message: str) -> bool:
+    """Whether a panic's message is one that follows an access that failed, whole or torn."""
+    if "has some error" in message or "mmio_handle_access" in message:
+        return True
+    return likeness(message, catalogue.ZONE_FAILED) is not Likeness.OTHER
 
 
 def _may_be_same(one: int | None, other: int | None) -> bool:

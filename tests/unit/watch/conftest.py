@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, settings
 from hvrig.model.finding import WatchEvent
 from hvrig.watch import Watch
 
-# `pytest --hypothesis-profile=watch-long tests/unit/watch/test_watch_machine.py`: some ten minutes on a core.
+# `pytest --hypothesis-profile=watch-long tests/unit/watch/test_watch_machine.py`: ten to twenty minutes on a core.
 settings.register_profile(
     "watch-long",
-    max_examples=4500,
+    max_examples=9000,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

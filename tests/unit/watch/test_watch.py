@@ -548,3 +548,99 @@ def test_memory_is_bounded_whatever_floods_in(flood: bytes) -> None:
     tracemalloc.stop()
     # What is kept at most was put down before and is traced anew: less than came in.
     assert grown < 150_000
+
+
+_BOOT = b"[    0.000000] Booting Linux on physical CPU 0x0\r\n"
+_MMIO = (
+    b"[WARN  1] (hvisor::memory::mmio:109) Zone 0 unhandled mmio fault MMIOAccess {\r\n    address: 0xb600000,\r\n"
+    b"    size: 0x1,\r\n    is_write: true,\r\n    value: 0x0,\r\n}\r\n"
+)
+_PANIC = (
+    b"[ERROR 1] (hvisor::panic:24) panic occurred: PanicInfo {\r\n    message: %s,\r\n    location: Location {\r\n"
+    b'        file: "%s",\r\n        line: 303,\r\n        col: 9,\r\n    },\r\n}\r\n'
+)
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        b"[   12.34567] ",
+        b"[   12345678] ",
+        b"   12.345678] ",
+        b"[   12.345678 ",
+        b"[   12.345678]",
+        b"[   1.345678] ",
+        b"[   12.3x45678] ",
+        b"[   1x2.345678] ",
+        b"[   12.345678] x",
+        b"[12345678.345678] ",
+        b"5678] ",
+    ],
+)
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (b"Kernel panic - not syncing: x", "kernel-panic"),
+        (b"rcu: INFO: rcu_preempt self-detected stall on CPU", "rcu-stall"),
+        (b"INFO: task kworker/0:1:123 blocked for more than 120 seconds.", "hung-task"),
+        (b"watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [memtester:214]", "soft-lockup"),
+        (b"Out of memory: Killed process 214 (memtester)", "oom-kill"),
+        (b"SError Interrupt on CPU1, code 0x00000000be000011 -- SError", "serror"),
+    ],
+)
+def test_a_damaged_timestamp_hides_no_kernel_fault(stamp: bytes, words: bytes, kind: str) -> None:
+    (found,) = faults(fed([_BOOT + stamp + words + b"\r\n"]))
+    whole = re.match(rb"\[[ \d]+\.\d{6}\]", stamp) is not None  # what is left of it looks like one
+    assert (found.kind, found.confidence is Confidence.HIGH) == (kind, whole)
+
+
+def test_a_report_that_breaks_into_a_timestamp_hides_no_kernel_fault() -> None:
+    found = faults(fed([_BOOT + b"[   12.34" + _MMIO + b"5678] Kernel panic - not syncing: x\r\n"]))
+    assert [each.kind for each in found] == ["unhandled-mmio-fault", "kernel-panic"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[   12.345678] INF: task kworker/0:1:123 blocked for more than 120 seconds.",
+        b"[   12.345678] rcu INFO: rcu_preempt self-detected stall on CPU",
+        b"[   12.345678] watchic.dog: BUG: soft lockup - CPU#1 stuck for 22s!",
+    ],
+)
+def test_what_stands_before_rare_words_may_be_damaged(line: bytes) -> None:
+    assert len(faults(fed([_BOOT + line + b"\r\n"]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (b"watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [memtester:214]", "soft-lockup"),
+        (b"rcu: INFO: rcu_preempt self-detected stall on CPU", "rcu-stall"),
+        (b"Out of memory: Killed process 214 (memtester)", "oom-kill"),
+    ],
+)
+def test_a_kernel_without_timestamps_speaks_up_behind_memtesters_open_line(words: bytes, kind: str) -> None:
+    boot = b"Booting Linux on physical CPU 0x0\r\ngot  64MB (67108864 bytes), trying mlock ..."
+    assert [each.kind for each in faults(fed([boot + words + b"\r\n"]))] == [kind]
+
+
+@pytest.mark.parametrize("message", [b"root zone has ome error", b"root zone has so   : me error"])
+def test_a_panic_whose_message_is_torn_is_tied_and_of_low_confidence(message: bytes) -> None:
+    fault, panic = faults(fed([_MMIO + _PANIC % (message, b"src/zone.rs")]))
+    assert (panic.tied_to, panic.confidence) == (fault.offset, Confidence.LOW)
+
+
+def test_a_panic_of_another_cause_is_not_tied() -> None:
+    message = b"called `Option::unwrap()` on a `None` value"
+    _, panic = faults(fed([_MMIO + _PANIC % (message, b"src/cpu_data.rs")]))
+    assert (panic.tied_to, panic.confidence) == (None, Confidence.HIGH)
+
+
+def test_a_torn_file_name_is_of_low_confidence() -> None:
+    (panic,) = faults(fed([_PANIC % (b"root zone has some error", b"src/zone.r    s")]))
+    assert panic.confidence is Confidence.LOW
+
+
+def test_the_excerpts_of_a_scan_are_no_faults() -> None:
+    shown = b"".join(b"    | " + line for line in _MMIO.splitlines(keepends=True))
+    assert faults(fed([_BOOT + shown])) == []
