@@ -37,13 +37,13 @@ from hvrig.doctor.host_metadata import installed_packages
 from hvrig.doctor.port import check_access, check_latency, check_readers, clients_of
 from hvrig.doctor.port_proc import access_to, adapter_of, device_holders, established, socket_holders
 from hvrig.doctor.report import to_json_text
-from hvrig.doctor.resolver_socket import addresses_of
 from hvrig.doctor.result import Checked, Fault, Result, exit_status, fail, needs_first, not_applicable, ok
 from hvrig.gate.meminfo import needed_bytes, parse_meminfo, require_fit
 from hvrig.gate.memtester import MemtesterOutput
 from hvrig.gate.shell_paramiko import ParamikoShell, pinned_host_key, shown_host_key
 from hvrig.lab.host_key import write_host_key
 from hvrig.lab.labgrid_bench import LabgridBench
+from hvrig.lab.resolver_socket import addresses_of
 from hvrig.model.deadline import Clock, Deadline
 from hvrig.model.errors import BoardError, HvrigError, LabError, PlaceHeldError, UsageError
 from hvrig.model.evidence import BootedFile, Cause

@@ -1,14 +1,18 @@
-"""Made-up inputs of a memory map: an ELF with chosen symbols, and a whole tree of hvisor's shape."""
+"""Made-up inputs of a memory map (an ELF, a whole tree of hvisor's shape), and a resolver that is silent."""
 
 from __future__ import annotations
 
+import socket
 import struct
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+
+from hvrig.lab import resolver_socket
 
 MakeElf = Callable[..., bytes]
 
@@ -61,3 +65,19 @@ def hvisor_tree(tmp_path: Path) -> Path:
     root = tmp_path / "hvisor"
     module.write_tree(root, devices=3)
     return root
+
+
+@pytest.fixture
+def silent_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """No name is resolved while the test runs. The event is set where somebody waited for it nevertheless, for 10 s."""
+    over, waited_for = threading.Event(), threading.Event()
+
+    def getaddrinfo(*_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        if not over.wait(10):
+            waited_for.set()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(resolver_socket, "RESOLVE_S", 0.01)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield waited_for
+    over.set()

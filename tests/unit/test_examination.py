@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -98,6 +99,11 @@ def test_what_needs_the_uart_is_skipped_without_it(run: PlayedRun) -> None:
     assert results["uart"].found == "The UART cannot be opened"
     assert (results["latency"].found, results["power"].found) == ("needs uart", "needs uart")
     assert (results["boot"].found, results["disk"].status is Status.SKIPPED) == ("needs tftp", False)
+
+
+def test_a_resolver_that_does_not_answer_holds_up_no_check(run: PlayedRun, silent_resolver: threading.Event) -> None:
+    assert checked(run)["readers"].status is Status.OK
+    assert not silent_resolver.is_set()
 
 
 def test_a_place_that_is_held_has_a_labgrid_that_answers(run: PlayedRun) -> None:

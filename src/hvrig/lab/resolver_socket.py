@@ -1,4 +1,4 @@
-"""One spelling for each coordinator, however it is named (edge: socket)."""
+"""The addresses of a host by its name, and one spelling for each coordinator (edge: socket)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ THIS_MACHINE = "localhost"
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def addresses_of(host: str) -> list[IpAddress]:
-    """All addresses that `host` stands for. Raises OSError where it cannot be resolved."""
+def addresses_of(host: str) -> tuple[IpAddress, ...]:
+    """All addresses that `host` stands for; none where it cannot be resolved, or not within RESOLVE_S."""
+    try:
+        return call_within(Deadline(RESOLVE_S), lambda: _looked_up(host), "hvrig-resolve")
+    except (NoAnswerError, OSError, ValueError):
+        return ()
+
+
+def _looked_up(host: str) -> tuple[IpAddress, ...]:
+    """Raises OSError where the name is not known, ValueError where it can be nobody's; in the resolver's own time."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found]
+    return tuple(ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found)
 
 
 def is_own(address: IpAddress) -> bool:
@@ -54,10 +62,7 @@ def one_spelling(
         return address
     if proxy:
         return f"{proxy} {host}:{port}"
-    try:
-        found = call_within(Deadline(RESOLVE_S), lambda: resolve(host), "hvrig-resolve")
-    except (NoAnswerError, OSError, ValueError):
-        found = []
+    found = resolve(host)
     if any(own(each) for each in found):
         return f"{THIS_MACHINE}:{port}"
     lowest = min(found, key=lambda each: (each.version, int(each)), default=host)
