@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,16 +19,12 @@ from rich.console import Console as RichConsole
 
 from hvrig import __version__
 from hvrig.cli_options import (
-    artifacts_option,
-    board_rs_option,
     end_in_order,
     give_up_output,
-    images_option,
     input_file,
     output_may_end,
-    place_option,
     places_option,
-    wait_option,
+    run_options,
 )
 from hvrig.doctor_cli import doctor
 from hvrig.lab.places import load_place, place_names
@@ -38,13 +35,7 @@ from hvrig.layout_reserve_cli import reserve
 from hvrig.model.errors import HvrigError, UsageError
 from hvrig.model.evidence import Cause
 from hvrig.model.harmless import harmless
-from hvrig.model.run import (
-    EXIT_INTERRUPTED,
-    EXIT_PIPE,
-    RunOptions,
-    split_images,
-    split_ladder,
-)
+from hvrig.model.run import EXIT_INTERRUPTED, EXIT_PIPE, RunOptions, split_ladder
 from hvrig.pipeline import prepare_place, run_gate
 from hvrig.report.github_job import tell_job
 from hvrig.report.text import to_text
@@ -77,41 +68,15 @@ def cli() -> None:
 
 
 @cli.command()
-@place_option
-@places_option
+@run_options
 @click.option("--ladder", help="memtester's sizes instead of the place's, such as 64M,128M.")
-@images_option
-@board_rs_option
 @click.option("--keep-on", is_flag=True, help="Leave the board powered when the run is over.")
 @click.option("--stress-anyway", is_flag=True, help="Run memtester even if the layout check has settled the matter.")
-@wait_option
-@artifacts_option
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON on stdout; progress goes to stderr.")
-def run(
-    place: str,
-    places: Path,
-    ladder: str | None,
-    images: tuple[str, ...],
-    board_rs: Path | None,
-    keep_on: bool,
-    stress_anyway: bool,
-    wait_s: float,
-    artifacts: Path,
-    as_json: bool,
-) -> NoReturn:
+def run(options: RunOptions, ladder: str | None, keep_on: bool, stress_anyway: bool, as_json: bool) -> NoReturn:
     """Boot the place's board and run the memory gate on it."""
     end_in_order()
-    options = RunOptions(
-        places=places,
-        place=place,
-        artifacts=artifacts,
-        ladder=split_ladder(ladder),
-        keep_on=keep_on,
-        stress_anyway=stress_anyway,
-        wait_s=wait_s,
-        images=split_images(images),
-        board_rs=board_rs,
-    )
+    options = replace(options, ladder=split_ladder(ladder), keep_on=keep_on, stress_anyway=stress_anyway)
     with Terminal(RichConsole(stderr=as_json)) as observer:
         result = run_gate(prepare_place(options), options, observer)
     verdict = result.verdict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import signal
 import sys
@@ -14,19 +15,12 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from hvrig.model.run import DEFAULT_ARTIFACTS, DEFAULT_PLACE, DEFAULT_PLACES
+from hvrig.model.run import DEFAULT_ARTIFACTS, DEFAULT_PLACE, DEFAULT_PLACES, RunOptions, split_images
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 input_file = click.Path(dir_okay=False, path_type=Path)
 
-place_option: Option = click.option(
-    "--place",
-    default=DEFAULT_PLACE,
-    show_default=True,
-    envvar="HVRIG_PLACE",
-    help="The place whose board it is; HVRIG_PLACE names the default.",
-)
 places_option: Option = click.option(
     "--places",
     type=input_file,
@@ -35,29 +29,53 @@ places_option: Option = click.option(
     envvar="HVRIG_PLACES",
     help="The labgrid environment that describes the places.",
 )
-images_option: Option = click.option(
-    "--image", "images", multiple=True, metavar="NAME=PATH", help="A local file instead of the place's image NAME."
+_RUN_OPTIONS: tuple[Option, ...] = (
+    click.option(
+        "--place",
+        default=DEFAULT_PLACE,
+        show_default=True,
+        envvar="HVRIG_PLACE",
+        help="The place whose board it is; HVRIG_PLACE names the default.",
+    ),
+    places_option,
+    click.option(
+        "--image", "images", multiple=True, metavar="NAME=PATH", help="A local file instead of the place's image NAME."
+    ),
+    click.option(
+        "--board-rs",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="hvisor's board.rs of the build under test: the load addresses must be its.",
+    ),
+    click.option(
+        "--wait",
+        "wait_s",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        metavar="SECONDS",
+        help="How long to queue for a place that somebody else has acquired.",
+    ),
+    click.option(
+        "--artifacts",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=DEFAULT_ARTIFACTS,
+        show_default=True,
+        help="Where the folder with the evidence is made.",
+    ),
 )
-board_rs_option: Option = click.option(
-    "--board-rs",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="hvisor's board.rs of the build under test: the load addresses must be its.",
-)
-wait_option: Option = click.option(
-    "--wait",
-    "wait_s",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="How long to queue for a place that somebody else has acquired.",
-)
-artifacts_option: Option = click.option(
-    "--artifacts",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_ARTIFACTS,
-    show_default=True,
-    help="Where the folder with the evidence is made.",
-)
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that all have which use a place's board; it takes them as `options`, a RunOptions."""
+
+    @functools.wraps(command)
+    def with_options(*, images: tuple[str, ...], **given: Any) -> Any:
+        taken = {name: given.pop(name) for name in ("place", "places", "board_rs", "wait_s", "artifacts")}
+        return command(options=RunOptions(images=split_images(images), **taken), **given)
+
+    decorated: Callable[..., Any] = with_options
+    for option in reversed(_RUN_OPTIONS):
+        decorated = option(decorated)
+    return decorated
 
 
 def end_in_order() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -12,50 +11,27 @@ from rich.console import Console as RichConsole
 from rich.status import Status as RichStatus
 from rich.text import Text
 
-from hvrig.cli_options import (
-    artifacts_option,
-    board_rs_option,
-    end_in_order,
-    images_option,
-    output_may_end,
-    place_option,
-    places_option,
-    wait_option,
-)
+from hvrig.cli_options import end_in_order, output_may_end, run_options
 from hvrig.doctor.report import line, remedy_lines, summary
 from hvrig.doctor.result import Checked, Status
 from hvrig.examination import examine
 from hvrig.model.harmless import harmless
 from hvrig.model.progress import Asked, Event, PhaseBegan, Step
-from hvrig.model.run import EXIT_INTERRUPTED, RunOptions, split_images
+from hvrig.model.run import EXIT_INTERRUPTED, RunOptions
 from hvrig.pipeline import prepare_place
 
 _STYLE = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.SKIPPED: "dim"}
 
 
 @click.command()
-@place_option
-@places_option
-@images_option
-@board_rs_option
+@run_options
 @click.option(
     "--learn-host-key",
     is_flag=True,
     help="Believe the SSH host key that the board shows, and write it where the place reads it.",
 )
-@wait_option
-@artifacts_option
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON on stdout; the list goes to stderr.")
-def doctor(
-    place: str,
-    places: Path,
-    images: tuple[str, ...],
-    board_rs: Path | None,
-    learn_host_key: bool,
-    wait_s: float,
-    artifacts: Path,
-    as_json: bool,
-) -> NoReturn:
+def doctor(options: RunOptions, learn_host_key: bool, as_json: bool) -> NoReturn:
     """Check whether a place is ready for a run, from the host's packages to root-linux; it powers the board.
 
     One line a check: ok, warn, fail or skipped, and what to do.
@@ -63,14 +39,6 @@ def doctor(
     Exit status: 0 nothing failed, 1 the board itself is at fault, 2 settings or usage, 3 the lab, 130 interrupted.
     """
     end_in_order()
-    options = RunOptions(
-        places=places,
-        place=place,
-        artifacts=artifacts,
-        wait_s=wait_s,
-        images=split_images(images),
-        board_rs=board_rs,
-    )
     checklist = _Checklist(RichConsole(stderr=as_json, highlight=False))
     with checklist:
         examined = examine(
@@ -82,7 +50,7 @@ def doctor(
     end = (
         f"interrupted; {harmless(examined.end, keep_newlines=False)}"
         if examined.interrupted
-        else summary(examined.checks, place)
+        else summary(examined.checks, options.place)
     )
     with output_may_end():
         click.echo(f"\n{end}\nevidence: {examined.folder}", err=as_json)

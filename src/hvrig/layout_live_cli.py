@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import click
 from rich.console import Console as RichConsole
 
-from hvrig.cli_options import (
-    artifacts_option,
-    board_rs_option,
-    end_in_order,
-    images_option,
-    place_option,
-    places_option,
-    wait_option,
-)
+from hvrig.cli_options import end_in_order, run_options
 from hvrig.layout_map import print_map, write_svg
 from hvrig.layout_report import REPORTS, Checked
 from hvrig.model.evidence import Cause
-from hvrig.model.run import EXIT_INTERRUPTED, RunOptions, split_images
+from hvrig.model.run import EXIT_INTERRUPTED, RunOptions
 from hvrig.pipeline import look_at_layout, prepare_place
 from hvrig.report.text import to_text as verdict_to_text
 from hvrig.terminal import Terminal
 
 
 @click.command()
-@place_option
-@places_option
-@images_option
-@board_rs_option
+@run_options
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw the memory map into this SVG file.")
 @click.option(
     "--format", "form", type=click.Choice(list(REPORTS)), default="text", show_default=True, help="How to print."
 )
 @click.option("--keep-on", is_flag=True, help="Leave the board powered.")
-@wait_option
-@artifacts_option
-def live(
-    place: str,
-    places: Path,
-    images: tuple[str, ...],
-    board_rs: Path | None,
-    svg: Path | None,
-    form: str,
-    keep_on: bool,
-    wait_s: float,
-    artifacts: Path,
-) -> NoReturn:
+def live(options: RunOptions, svg: Path | None, form: str, keep_on: bool) -> NoReturn:
     """Boot the place's board, and check the memory layout of what really runs.
 
     Asks the running kernel (/proc/iomem), its device tree (/sys/firmware/fdt), and what the hypervisor printed of
@@ -59,15 +37,7 @@ def live(
     3 infra, 4 clean but incomplete, 130 interrupted.
     """
     end_in_order()
-    options = RunOptions(
-        places=places,
-        place=place,
-        artifacts=artifacts,
-        keep_on=keep_on,
-        wait_s=wait_s,
-        images=split_images(images),
-        board_rs=board_rs,
-    )
+    options = replace(options, keep_on=keep_on)
     with Terminal(RichConsole(stderr=True)) as observer:
         result = look_at_layout(prepare_place(options), options, observer)
     if result.report is not None:
