@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
-from hvrig.model.deadline import Deadline
 from hvrig.virtual.server_process import ServerProcess
 
 START_S = 60.0  # labgrid's programs take a second each to import, on an idle machine
@@ -34,13 +32,14 @@ class LabEndpoints:
     pid: int
 
 
-class VirtualLab:
+class VirtualLab(ServerProcess[LabEndpoints]):
     """The process that is a whole lab (`hvrig.virtual.labgrid_server`): one virtual board for each of `places`.
 
     uboot: the boards' firmware. tftp: the folder that their TFTP servers serve. tag: value of the places' tag `board`.
     port: the coordinator's, 0 for any. log: gets what everybody in the lab says about itself, appended.
 
-    As a context manager it stops the lab. The lab also ends when this process does, however it does.
+    Started, its boards are off and its places can be acquired. The lab ends, and its boards with it, when it is
+    stopped, and when this process ends, however it does.
     """
 
     def __init__(
@@ -50,31 +49,16 @@ class VirtualLab:
             *("--uboot", str(uboot), "--tftp", str(tftp), "--tag", tag, "--port", str(port), "--log", str(log)),
             *(argument for place in places for argument in ("--place", place)),
         ]
-        self._server = ServerProcess(
-            "hvrig.virtual.labgrid_server", arguments, what="the virtual lab", log=log, stop_s=STOP_S
+        super().__init__(
+            "hvrig.virtual.labgrid_server",
+            arguments,
+            what="the virtual lab",
+            endpoints=_endpoints,
+            log=log,
+            stop_s=STOP_S,
         )
 
-    def start(self, deadline: Deadline) -> LabEndpoints:
-        """Start the lab, its boards off, and return when its places can be acquired.
 
-        Raises LabError, with the lab's last words, when it does not come up before the deadline.
-        """
-        ready = self._server.start(deadline)
-        boards = tuple(LabBoard(**board) for board in ready["boards"])
-        return LabEndpoints(ready["coordinator"], boards, ready["pid"])
-
-    def wait(self) -> None:
-        """Until the lab ends by itself; raises LabError then."""
-        self._server.wait()
-
-    def stop(self) -> None:
-        """Cut the boards' power and end the lab; nothing if it does not run."""
-        self._server.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+def _endpoints(ready: dict[str, Any]) -> LabEndpoints:
+    """Of the server's line of JSON."""
+    return LabEndpoints(ready["coordinator"], tuple(LabBoard(**board) for board in ready["boards"]), ready["pid"])

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from hvrig.model.deadline import Deadline
 from hvrig.virtual.machine import VIRTUAL, Machine
 from hvrig.virtual.server_process import ServerProcess
 
@@ -29,7 +26,7 @@ class RackEndpoints:
     pid: int
 
 
-class Rack:
+class Rack(ServerProcess[RackEndpoints]):
     """The process that is outlet and UART of one virtual board (`hvrig.virtual.rack_server`).
 
     uboot: the board's firmware. tftp: the folder that its TFTP server serves. Ports: 0 lets the kernel choose.
@@ -37,7 +34,7 @@ class Rack:
     uart_times: where to record when each byte left the board, for benchmarks. machine: the board itself.
     log: gets what the rack says about itself, appended.
 
-    As a context manager it stops the rack. The rack also ends, and the board with it, when this process does,
+    Started, the board is off. The rack ends, and the board with it, when it is stopped, and when this process ends,
     however it does.
     """
 
@@ -62,25 +59,11 @@ class Rack:
             *("--machine", json.dumps(asdict(machine))),
         ]
         # Killed after STOP_S, it takes QEMU with it: the kernel sees to that.
-        self._server = ServerProcess(
-            "hvrig.virtual.rack_server", arguments, what="the virtual board's rack", log=log, stop_s=STOP_S
+        super().__init__(
+            "hvrig.virtual.rack_server",
+            arguments,
+            what="the virtual board's rack",
+            endpoints=lambda ready: RackEndpoints(**ready),
+            log=log,
+            stop_s=STOP_S,
         )
-
-    def start(self, deadline: Deadline) -> RackEndpoints:
-        """Start the rack, the board off, and return when outlet and UART take connections.
-
-        Raises LabError, with the rack's last words, when it does not come up before the deadline.
-        """
-        return RackEndpoints(**self._server.start(deadline))
-
-    def stop(self) -> None:
-        """Cut the board's power and end the rack; nothing if it does not run. Returns within 10 seconds."""
-        self._server.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

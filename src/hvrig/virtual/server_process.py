@@ -7,8 +7,10 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Generic, Self, TypeVar
 
 from hvrig.model.deadline import Deadline
 from hvrig.model.errors import LabError
@@ -17,24 +19,39 @@ KILL_S = 2.0
 _LINES = 10
 _BLOCK = 4096
 
+Endpoints = TypeVar("Endpoints")
 
-class ServerProcess:
+
+class ServerProcess(Generic[Endpoints]):
     """`python -m module arguments`, with a pipe as its stdin: the server ends when that is closed, however we end.
 
-    what: its name in messages. log: gets what it says about itself, appended. stop_s: how long it may take to end.
+    what: its name in messages. endpoints: makes of what it says when it is ready what `start` returns. log: gets what
+    it says about itself, appended. stop_s: how long it may take to end.
     It is in a session of its own, so that Ctrl-C reaches hvrig alone, which can then end in order.
+
+    As a context manager it stops the server.
     """
 
-    def __init__(self, module: str, arguments: list[str], *, what: str, log: Path, stop_s: float) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: list[str],
+        *,
+        what: str,
+        endpoints: Callable[[dict[str, Any]], Endpoints],
+        log: Path,
+        stop_s: float,
+    ) -> None:
         self._module = module
         self._arguments = arguments
+        self._endpoints = endpoints
         self._what = what
         self._log = log
         self._stop_s = stop_s
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, deadline: Deadline) -> dict[str, Any]:
-        """Start the server, and return what it says of itself once it is ready.
+    def start(self, deadline: Deadline) -> Endpoints:
+        """Start the server, and return where it is reached, once it is ready.
 
         Raises LabError, with the server's last words, when it does not come up before the deadline.
         """
@@ -59,8 +76,7 @@ class ServerProcess:
         try:
             line = _first_line(self._process.stdout, deadline)
             if line is not None:
-                ready: dict[str, Any] = json.loads(line)
-                return ready
+                return self._endpoints(json.loads(line))
             late = self._process.poll() is None and deadline.expired
         except BaseException:
             self.stop()
@@ -95,6 +111,14 @@ class ServerProcess:
             process.kill()
             process.wait(KILL_S)
         process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
     def _last_words(self, began: int) -> str:
         with self._log.open("rb") as log:
