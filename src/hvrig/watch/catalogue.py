@@ -71,8 +71,8 @@ HEAD_REMAINS = (
 _FILE = rb"(?:/[A-Za-z][\w./+~-]*|[A-Za-z_.~][\w./+~-]*\.(?!rs:)[A-Za-z]\w{0,7})"
 SHOWN = rb"\A" + _FILE + rb":(?:(?!:|\d{1,6}\) |\d{1,7}:\d{1,5}[:\]])\S.*)?\Z"
 # The same before a log line's head or a kernel's stamp: the number of `grep -n`, `cat -n`, `less -N`, what `hvrig scan`
-# puts before an excerpt. A diff's mark is
-# none: a byte that stands there alone may be memtester's, or what is left of a guest's line.
+# puts before an excerpt. A diff's mark is none: a byte that stands there alone may be memtester's, or what is left of a
+# guest's line.
 SHOWN_LOG = rb"\A(?:\d{1,7}:| {4}\| |(?=.{6}\t) {0,5}\d{1,6}\t|(?=.{7} ) {1,6}\d{1,6} )\Z"
 # The same before a kernel's message: rsyslog's date, host and program.
 SHOWN_KERNEL = rb"\A(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,24}) [\w.-]{1,64} kernel: \Z"

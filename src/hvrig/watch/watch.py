@@ -304,7 +304,7 @@ class Watch:
             said = line.text + self._text[hit.start : hit.end]
             self._mark(meaning, said, start, end, t, events)
             if first:
-                self._stamped, self._levelled = stamped, levelled
+                self._stamped, self._levelled = stamped or torn_stamp, levelled
             if meaning.mark is Mark.HYPERVISOR_HELLO and not self._entered:
                 self._entered, self._looked = True, max(self._looked, end + _STAMP_BYTES)
             return

@@ -644,3 +644,10 @@ def test_a_torn_file_name_is_of_low_confidence() -> None:
 def test_the_excerpts_of_a_scan_are_no_faults() -> None:
     shown = b"".join(b"    | " + line for line in _MMIO.splitlines(keepends=True))
     assert faults(fed([_BOOT + shown])) == []
+
+
+@pytest.mark.parametrize("stamp", [b"[    0.00000] ", b"[    0.000000 ", b"0.000000] ", b"[    0.000000] "])
+def test_a_kernel_whose_first_timestamp_is_damaged_prints_timestamps_all_the_same(stamp: bytes) -> None:
+    boot = b"\r\n" + stamp + b"Booting Linux on physical CPU 0x0\r\n[    0.000000] Linux version 6.1\r\n"
+    assert faults(fed([boot + b"Internal error: no space left\r\n"])) == []
+    assert len(faults(fed([boot + b"[   12.345678] Internal error: Oops: 96000004 [#1] SMP\r\n"]))) == 1
