@@ -242,6 +242,7 @@ def test_an_interrupted_run_leaves_the_board_off_and_its_evidence(
 ) -> None:
     process = bench.start("virtual", "--ladder", "768M", **MOMENTS[moment])
     await_event(bench.folder, "phase-began", phase=moment)
+    await_first_byte(bench.folder)
     process.send_signal(number)
     output, _ = process.communicate(timeout=120)
     done = finished(bench.folder, process.returncode, output)
@@ -311,6 +312,14 @@ def assert_infra(done: Finished, *, phase: str, said: str) -> None:
     assert said in done.verdict["summary"]
     assert done.verdict["remedy"]
     assert done.verdict["rungs"] == []
+
+
+def await_first_byte(folder: Path) -> None:
+    """Wait until the board has said something."""
+    log, deadline = folder / "artifacts" / "latest" / "uart.log", Deadline(60)
+    while not log.stat().st_size:
+        assert not deadline.expired, "the board has said nothing"
+        time.sleep(0.02)
 
 
 def await_event(folder: Path, event: str, **fields: str) -> None:
