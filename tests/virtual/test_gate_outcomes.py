@@ -134,7 +134,7 @@ def test_files_are_served_under_names_of_the_run_and_taken_away(bench: VirtualBe
     board_rs = bench.folder / "board.rs"
     board_rs.write_text(BOARD_RS.format(kernel=0x50400000))
     done = bench.run(
-        *("virtual", "--ladder", "16M", "--image", f"kernel={bench.folder}/linux-*/Image"),
+        *("virtual", "--ladder", "64M", "--image", f"kernel={bench.folder}/linux-*/Image"),
         *("--board-rs", str(board_rs)),
         tftp={"folder": str(bench.images.tftp)},
         seconds=120,
@@ -190,7 +190,7 @@ def test_a_wrong_host_key_is_infra(bench: VirtualBench) -> None:
 
 
 def test_a_board_that_stands_still_in_a_rung_is_a_hang(bench: VirtualBench) -> None:
-    process = bench.start("virtual", "--ladder", "16M,128M", deadlines={"stall_s": 3.0, "probe_s": 2.0})
+    process = bench.start("virtual", "--ladder", "64M,128M", deadlines={"stall_s": 3.0, "probe_s": 2.0})
     await_event(bench.folder, "rung-progress", size="128M")
     bench.break_it("freeze")
     frozen = time.monotonic()
@@ -198,7 +198,7 @@ def test_a_board_that_stands_still_in_a_rung_is_a_hang(bench: VirtualBench) -> N
     done = finished(bench.folder, process.returncode, output)
     assert time.monotonic() - frozen < 25
     assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (1, "fail", "hang")
-    assert done.rungs == [("16M", "pass"), ("128M", "fail")]
+    assert done.rungs == [("64M", "pass"), ("128M", "fail")]
 
 
 @pytest.mark.parametrize(
@@ -207,19 +207,19 @@ def test_a_board_that_stands_still_in_a_rung_is_a_hang(bench: VirtualBench) -> N
     ids=["powers itself off", "panics", "reboots"],
 )
 def test_root_linux_killed_in_a_rung_fails_it(bench: VirtualBench, key: str, cause: str, said: str) -> None:
-    process = bench.start("virtual", "--ladder", "16M,128M", deadlines={"stall_s": 3.0, "probe_s": 2.0})
+    process = bench.start("virtual", "--ladder", "64M,128M", deadlines={"stall_s": 3.0, "probe_s": 2.0})
     await_event(bench.folder, "rung-progress", size="128M")
     bench.on_board(f"echo 1 > /proc/sys/kernel/sysrq; echo {key} > /proc/sysrq-trigger")
     output, _ = process.communicate(timeout=120)
     done = finished(bench.folder, process.returncode, output)
     assert (done.status, done.verdict["outcome"], done.verdict["cause"]) == (1, "fail", cause), done.output
     assert said in done.verdict["summary"]
-    assert done.rungs == [("16M", "pass"), ("128M", "fail")]
+    assert done.rungs == [("64M", "pass"), ("128M", "fail")]
 
 
 def test_a_uart_lost_for_a_while_refuses_a_pass(bench: VirtualBench) -> None:
-    process = bench.start("virtual", "--ladder", "16M,32M")
-    await_event(bench.folder, "rung-progress", size="16M")
+    process = bench.start("virtual", "--ladder", "64M,96M")
+    await_event(bench.folder, "rung-progress", size="64M")
     bench.break_it("uart-disconnect", b"1")
     output, _ = process.communicate(timeout=120)
     done = finished(bench.folder, process.returncode, output)
@@ -278,7 +278,7 @@ def test_two_virtual_boards_run_side_by_side(tmp_path: Path) -> None:
     processes = []
     for folder in folders:
         folder.mkdir()
-        command = hvrig_command(folder, "--place", "virtual", "--ladder", "16M")
+        command = hvrig_command(folder, "--place", "virtual", "--ladder", "64M")
         processes.append(subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True))
     for folder, process in zip(folders, processes, strict=True):
         output, _ = process.communicate(timeout=120)
@@ -288,7 +288,7 @@ def test_two_virtual_boards_run_side_by_side(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_infra_and_the_verdict_is_still_told(bench: VirtualBench) -> None:
     places = bench.places()
-    command = hvrig_command(bench.folder, "--places", str(places), "--place", "virtual", "--ladder", "16M")
+    command = hvrig_command(bench.folder, "--places", str(places), "--place", "virtual", "--ladder", "64M")
     # A limit on the size of every file is how a full disk looks from inside: EFBIG instead of ENOSPC.
     limited = ["prlimit", "--fsize=8192", *command]
     done = subprocess.run(limited, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
@@ -299,7 +299,7 @@ def test_a_full_disk_is_infra_and_the_verdict_is_still_told(bench: VirtualBench)
 
 
 def test_a_board_may_be_kept_on(bench: VirtualBench) -> None:
-    done = bench.run("virtual", "--ladder", "16M", "--keep-on", seconds=120)
+    done = bench.run("virtual", "--ladder", "64M", "--keep-on", seconds=120)
     assert done.status == 0
     status = bench.status()
     assert status["on"]

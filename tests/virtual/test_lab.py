@@ -51,7 +51,7 @@ class Lab:
         return [line.split()[2] for line in self.client("who").splitlines()[1:]]
 
     def arguments(self, place: str, *more: str) -> list[str]:
-        return ["--places", str(self.standing.environment), "--place", place, "--ladder", "16M", *more]
+        return ["--places", str(self.standing.environment), "--place", place, "--ladder", "64M", *more]
 
     def run(self, place: str, *more: str, folder: str = "run") -> Finished:
         return run_hvrig(self._folder(folder), *self.arguments(place, *more), seconds=150)
@@ -160,7 +160,7 @@ def lab(standing: StandingLab, tmp_path: Path) -> Iterator[Lab]:
 
 
 def test_a_place_with_a_lab_of_its_own_passes_and_leaves_nothing_behind(own: Own) -> None:
-    process = own.start(hvrig_command(own.folder, "--place", "virtual-lab", "--ladder", "16M"))
+    process = own.start(hvrig_command(own.folder, "--place", "virtual-lab", "--ladder", "64M"))
     output, _ = process.communicate(timeout=150)
     done = finished(own.folder, process.returncode, output)
     assert (done.status, done.verdict["outcome"]) == (0, "pass"), done.output
@@ -169,7 +169,7 @@ def test_a_place_with_a_lab_of_its_own_passes_and_leaves_nothing_behind(own: Own
 
 
 def test_a_killed_run_with_a_lab_of_its_own_leaves_nothing_behind(own: Own) -> None:
-    process = own.start(hvrig_command(own.folder, "--place", "virtual-lab", "--ladder", "16M"))
+    process = own.start(hvrig_command(own.folder, "--place", "virtual-lab", "--ladder", "64M"))
     await_event(own.folder, "phase-began", phase="u-boot")
     found = " ".join(own.processes)
     assert all(word in found for word in ("ser2net", "remote.coordinator", "remote.exporter", "qemu", "rack_server"))
@@ -181,7 +181,7 @@ def test_a_killed_run_with_a_lab_of_its_own_leaves_nothing_behind(own: Own) -> N
 
 
 def test_the_adapter_pulled_out_for_two_seconds_in_a_rung_is_a_gap_and_no_pass(lab: Lab) -> None:
-    process = lab.start(ONE, "--ladder", "16M,96M")
+    process = lab.start(ONE, "--ladder", "64M,96M")
     lab.await_event("rung-progress", size="96M")  # a smaller one may be over before its pages are looked at
     lab.break_it(0, "adapter-out", b"2")
     done = lab.end(process)

@@ -91,7 +91,7 @@ def booted(done: Finished) -> dict[str, tuple[str, str]]:
 def test_a_hypervisor_of_ones_own_passes_the_gate(tmp_path: Path) -> None:
     own = build(tmp_path / "own", STOCK, Range(0x5000_0000, 0x8000_0000))
     before = hashlib.sha256(own.tree.read_bytes()).hexdigest()
-    done = run_hvrig(tmp_path, *own.arguments, "--ladder", "16M", seconds=120)
+    done = run_hvrig(tmp_path, *own.arguments, "--ladder", "64M", seconds=120)
     assert (done.status, done.verdict["outcome"]) == (0, "pass"), done.output
     assert hashlib.sha256(own.tree.read_bytes()).hexdigest() == before
     log = (done.folder / "uart.log").read_bytes()

@@ -117,7 +117,7 @@ def test_a_gate_that_is_not_selected_still_decides(tmp_path: Path, tests: Path) 
 
 
 def test_a_fault_fails_the_test_it_came_in(tmp_path: Path, tests: Path) -> None:
-    session = run_pytest(tmp_path, tests, "--place", "virtual", "--ladder", "16M")
+    session = run_pytest(tmp_path, tests, "--place", "virtual", "--ladder", "64M")
     assert session.outcomes == {
         "test_memory_gate": "passed",
         "test_touches_the_board": "passed",
