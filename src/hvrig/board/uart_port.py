@@ -123,6 +123,15 @@ class _FdReader:
         """True when there is something to read (an end of file, too), False when only woken."""
         return any(fd == self._fd for fd, _ in self._poll.poll())
 
+    def read(self) -> bytes | None:
+        """What is there, waiting for the first byte; b"" at the end of file, None when only woken. Raises OSError."""
+        if not self.wait():
+            return None
+        try:
+            return os.read(self._fd, BLOCK)
+        except BlockingIOError:
+            return None  # poll(2) may say ready where nothing is
+
 
 def _keep_alive(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -144,15 +153,13 @@ class RawPort:
     def read(self) -> bytes:
         """See UartPort."""
         try:
-            if not self._reader.wait():
+            # Not by recv, which would wait once more, for its timeout: 64 consoles in one process feel it.
+            block = self._reader.read()
+            if block is None:
                 return b""
-            # recv would wait once more, for its timeout: one system call less, with 64 consoles in one process.
-            block = os.read(self._socket.fileno(), BLOCK)
             # A server that does not set TCP_NODELAY holds an echo back until we acknowledge, which Linux would
             # delay by 40 ms; the option lasts for the next acknowledgement only.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        except BlockingIOError:
-            return b""  # poll(2) may say ready where nothing is
         except OSError as error:
             raise PortLostError(_reason(error)) from error
         if not block:
@@ -207,9 +214,9 @@ class LocalPort:
     def read(self) -> bytes:
         """See UartPort."""
         try:
-            if not self._reader.wait():
+            block = self._reader.read()
+            if block is None:
                 return b""
-            block = os.read(self._serial.fileno(), BLOCK)
         except OSError as error:
             raise PortLostError(_reason(error)) from error
         if not block:
